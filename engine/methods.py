@@ -1,6 +1,6 @@
 """Training methods by name: ft's own and those of other packages, without anything heavy behind them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,6 +9,14 @@ from engine.errors import MachineError
 
 Samples = Literal["supervised", "pairs", "labelled"]
 """Kinds of training rows: an answer, a preferred and a rejected answer, or an answer with a label."""
+
+OWN = ("sft", "dpo", "orpo", "simpo", "cpo", "kto")
+"""The methods that come with ft, each the `METHOD` of the module of its name in `engine.objectives`."""
+
+
+def _none(keys: Any) -> Iterable[tuple[str, str]]:
+    """No problem with any keys."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -26,8 +34,12 @@ class Method:
     """Frozen pydantic model or dataclass: the keys of the recipe's section that is named after the method."""
     samples: Samples = "supervised"
     """Kind of its training rows."""
-    needs_reference: bool = False
-    """True if the loss compares the model with itself before training."""
+    summary: str = ""
+    """What it is, in a few words."""
+    metrics: tuple[str, ...] = ()
+    """Names of the metrics that its objective reports, any of which can choose the best checkpoint."""
+    problems: Callable[[Any], Iterable[tuple[str, str]]] = _none
+    """Keys of its section that do not go together, each with what is wrong and what to do."""
 
     def objective(self, config: Any = None) -> Any:
         """The objective of a run, from the recipe's section. Imports what computes."""
@@ -35,22 +47,17 @@ class Method:
         return build() if self.config is None else build(config)
 
 
-OWN: Mapping[str, Method] = {
-    method.name: method for method in (Method("sft", "engine.objectives.sft:Supervised"),)
-}
-"""The methods that come with ft."""
-
-
 def method_named(name: str) -> Method:
     """The method that a recipe calls `name`, which must be known. Raises MachineError where its package is broken."""
     if name in OWN:
-        return OWN[name]
+        found: Method = plugins.resolved(f"engine.objectives.{name}:METHOD")
+        return found
     return plugins.load_as(plugins.METHODS, name, Method)
 
 
 def installed_methods() -> list[Method]:
     """All methods that load: ft's own first, then those of other packages by name."""
-    found = [*OWN.values()]
+    found = [method_named(name) for name in OWN]
     for name in sorted(plugins.installed(plugins.METHODS)):
         try:
             found.append(method_named(name))

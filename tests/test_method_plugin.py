@@ -12,7 +12,7 @@ from engine.config.load import load_text
 from engine.config.problems import Problem, RecipeError
 from engine.config.rules import recipe_schema
 from engine.config.schema import TrainConfig
-from engine.methods import installed_methods, method_named
+from engine.methods import OWN, installed_methods, method_named
 from engine.objectives.sft import Supervised
 from tests.plugin_package import ft, install
 
@@ -80,7 +80,9 @@ def problems(text: str) -> list[Problem]:
 def test_method_without_package_is_unknown() -> None:
     """Its section is unknown too."""
     messages = [problem.message for problem in problems("training: {method: margin}\nmargin: {beta: 0.2}\n")]
-    assert "training.method: margin is not allowed; it has to be sft" in messages
+    assert (
+        "training.method: margin is not allowed; it has to be sft, dpo, orpo, simpo, cpo or kto" in messages
+    )
     assert any(message.startswith("margin: there is no such key") for message in messages)
 
 
@@ -171,7 +173,7 @@ def test_schema_and_form_show_method_keys() -> None:
 @pytest.mark.usefixtures("packages")
 def test_plugin_methods_are_listed_last() -> None:
     """Those that load."""
-    assert [method.name for method in installed_methods()] == ["sft", "bare", "margin", "odds"]
+    assert [method.name for method in installed_methods()] == [*OWN, "bare", "margin", "odds"]
 
 
 def test_broken_method_package_is_named(packages: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Objectives: one formula for both backends, and a reference that is the base model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from engine.backends.base import Trainer
 from engine.data.batching import batch_of_rows
 from engine.data.types import Batch
 from engine.errors import ConfigError
-from engine.objectives.base import Objective, Ops, Outputs, sequence_logps
+from engine.objectives.base import Objective, Ops, Outputs, Sums, sequence_logps
 from engine.objectives.sft import Supervised
 from tests.training import Job
 
@@ -30,22 +30,21 @@ class General(Supervised):
 
 
 @dataclass(frozen=True)
-class Compared:
+class Compared(Objective):
     """A preference loss with a reference: -log sigmoid(beta x margin of log-ratios), as in DPO (arXiv:2305.18290)."""
 
     beta: float = 0.5
-    weighs_tokens = False
     needs_reference = True
 
     def normaliser(self, batches: Sequence[Batch]) -> float:
         return float(sum(len(np.unique(batch.group)) for batch in batches))
 
-    def loss(self, outputs: Outputs, batch: Batch, ops: Ops) -> tuple[Any, Mapping[str, Any]]:
+    def loss(self, outputs: Outputs, batch: Batch, ops: Ops) -> tuple[Any, Sums]:
         assert outputs.reference is not None
         ratios = sequence_logps(outputs.logps - outputs.reference, batch, ops)
         pairs = int(batch.group.max()) + 1
         margins = ops.sum_by(ratios * ops.array(batch.sign.astype(np.float32)), batch.group, pairs)
-        return -ops.log_sigmoid(self.beta * margins).sum(), {"margin": margins.sum()}
+        return -ops.log_sigmoid(self.beta * margins).sum(), {"margin": (margins.sum(), float(pairs))}
 
 
 def trainer(job: Job, backend: str, objective: Objective, **changes: Any) -> Trainer:
@@ -94,7 +93,7 @@ def test_token_counts_by_its_weight(job: Job, backend: str) -> None:
     halved = replace(batch, weights=batch.weights * factors)
     assert objective.normaliser([halved]) == batch.trained_tokens - 2.5
     expected = -float((one.model.logps(batch) * halved.weights[halved.trained]).sum())
-    assert one.evaluate(halved) == pytest.approx(expected, rel=1e-5)
+    assert one.evaluate(halved).loss == pytest.approx(expected, rel=1e-5)
     assert move(one, objective, halved, 1)[0].loss_sum == pytest.approx(expected, rel=1e-5)
 
 
@@ -133,8 +132,10 @@ def test_full_training_leaves_no_base_model(tiny_model: Path, tmp_path: Path, ba
 
 def test_preference_loss_learns_on_both_backends(job: Job) -> None:
     """The same on torch and MLX."""
-    objective, batch = Compared(), pairs()
-    found = {backend: move(trainer(job, backend, objective), objective, batch, 16) for backend in BACKENDS}
+    objective, found = Compared(), dict[str, list[Any]]()
+    for backend in BACKENDS:
+        one, batch = trainer(job, backend, objective), pairs()
+        found[backend] = move(one, objective, replace(batch, reference=one.model.logps(batch)), 16)
     ours, theirs = found.values()
     assert ours[0].loss == pytest.approx(np.log(2), rel=1e-5), "the margin is nothing before the first step"
     assert ours[-1].loss < 0.5 * ours[0].loss
@@ -153,7 +154,7 @@ def both_ops() -> list[Ops]:
 
 def test_operations_agree_with_numpy_on_both_backends() -> None:
     values, places = np.array([-800.0, -1.5, 0.0, 2.0], dtype=np.float32), np.array([3, 1])
-    groups = np.array([0, 2, 2, 0])
+    groups, below = np.array([0, 2, 2, 0]), np.array([-800.0, -20.0, -0.7, -1e-6], dtype=np.float32)
     for ops in both_ops():
         x = ops.array(values)
         found = {
@@ -161,6 +162,7 @@ def test_operations_agree_with_numpy_on_both_backends() -> None:
             "sum_by": (ops.sum_by(x, groups, 3), np.array([-798.0, 0.0, -1.5])),
             "log_sigmoid": (ops.log_sigmoid(x), -np.logaddexp(0, -values)),
             "exp": (ops.exp(x), np.exp(values)),
+            "log1m_exp": (ops.log1m_exp(ops.array(below)), np.log(-np.expm1(below.astype(np.float64)))),
             "maximum": (ops.maximum(x, 0.0), np.maximum(values, 0)),
             "constant": (ops.constant(x), values),
         }

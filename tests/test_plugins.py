@@ -96,7 +96,7 @@ def test_run_uses_every_kind_of_plugin(trained: Shell) -> None:
     assert steps[-1]["loss"] < steps[0]["loss"]
     leads = [step["metrics"]["lead"] for step in steps]
     assert leads[-1] > leads[0], "the better answer gains on the worse one"
-    assert [set(one["metrics"]) for one in evaluations] == [{"worst_token"}] * 3
+    assert [set(one["metrics"]) for one in evaluations] == [{"worst_token", "lead"}] * 3
     assert all(one["metrics"]["worst_token"] < 0 for one in evaluations)
     assert (trained.folder / "run" / "worker.log").read_text().count("toy step") == 4
 

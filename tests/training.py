@@ -1,7 +1,7 @@
 """A whole small training job in this process: real data, plan, backend and loop on the tiny model."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,22 @@ from engine.data.prepare import prepare
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch
 from engine.hardware.probe import probe
+from engine.methods import method_named
 from engine.models.published import PublishedBase
 from engine.models.resolve import resolve
 from engine.models.saved_adapter import read_adapter
 from engine.models.sizing import shape_of
+from engine.objectives.base import Objective
 from engine.objectives.sft import Supervised
+from engine.planning.backend_choice import choose_backend
 from engine.planning.plan import Plan
+from engine.planning.planner import make_plan
+from engine.planning.row_stats import RowStats
 from engine.runs.directory.control import Control
 from engine.runs.directory.create import create_run
 from engine.runs.directory.run import Run
 from engine.training.loop import train
-from tests.plan_fixtures import planned
+from engine.training.reference import reference_folder, with_reference
 
 ROWS = [
     {
@@ -39,6 +44,23 @@ ROWS = [
     for n in (1, 2, 5)
     for word in ("fox", "bird", "robot", "tea", "dog", "story")
 ]
+
+PAIRS = [
+    {
+        "prompt": f"Say {word} {n} times.",
+        "chosen": " ".join([word] * n),
+        "rejected": " ".join([word] * (n - 1) + ["no"]),
+    }
+    for n in (2, 3, 5)
+    for word in ("fox", "bird", "robot", "tea", "dog", "story")
+]
+"""The same answers, each with a worse one beside it."""
+LABELLED = [
+    {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+    for number, pair in enumerate(PAIRS)
+    for side in (("chosen", "rejected") if number % 3 else ("rejected",))
+]
+"""Answers of pairs, each labelled on its own; some prompts have a bad answer alone."""
 
 
 def recipe_text(base: Path, data: Path, /, **sections: Any) -> str:
@@ -59,9 +81,9 @@ def recipe_text(base: Path, data: Path, /, **sections: Any) -> str:
     return json.dumps(recipe)
 
 
-def write_rows(folder: Path) -> Path:
+def write_rows(folder: Path, rows: Sequence[Mapping[str, Any]] = ROWS) -> Path:
     path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
@@ -75,16 +97,24 @@ class Job:
     plan: Plan
 
     @staticmethod
-    def make(base: Path, folder: Path, /, **sections: Any) -> "Job":
-        recipe = load_text(recipe_text(base, write_rows(folder), **sections), folder / "train.yml")
+    def make(
+        base: Path, folder: Path, /, *, rows: Sequence[Mapping[str, Any]] = ROWS, **sections: Any
+    ) -> "Job":
+        recipe = load_text(recipe_text(base, write_rows(folder, rows), **sections), folder / "train.yml")
         run = create_run(recipe)
         config = run.config if recipe.config.adapter.from_ else recipe.config
         start = read_adapter(run.start) if config.adapter.from_ else None
         dataset = prepare(config, base)
-        lengths = dataset.train.lengths
-        share = dataset.train.trained_tokens / len(dataset.train.tokens)
-        plan = planned(config, probe(), shape_of(base), lengths, share, start=start)
+        machine, shape = probe(), shape_of(base)
+        chosen = choose_backend(machine, config, shape)
+        plan = make_plan(config, machine, chosen, shape, RowStats.of(dataset.train), start=start)
         return Job(run, config, base, plan)
+
+    @property
+    def objective(self) -> Objective:
+        """The objective of the recipe's method."""
+        found: Objective = method_named(self.config.training.method).objective(self.config.method_config)
+        return found
 
     @property
     def start(self) -> Path | None:
@@ -99,11 +129,13 @@ class Job:
         return backend
 
     def train(self, control: Control | None = None, resume_from: Path | None = None) -> str:
-        dataset = prepare(self.config, self.model)
+        dataset, objective = prepare(self.config, self.model), self.objective
+        folder = reference_folder(self.run, self.config, self.plan, dataset)
+        dataset = with_reference(dataset, objective, folder)
         files = self.files()
-        backend = load_trainer(self.plan, self.config, self.model, adapter=self.start)
+        backend = load_trainer(self.plan, self.config, self.model, objective, adapter=self.start)
         return train(
-            self.run, self.config, self.plan, dataset, backend, Supervised(), files.tokenizer, files,
+            self.run, self.config, self.plan, dataset, backend, objective, files.tokenizer, files,
             control or Control(self.run), resume_from,
         )  # fmt: skip
 

@@ -29,6 +29,14 @@ class StepResult:
 
 
 @dataclass(frozen=True)
+class BatchScore:
+    """The objective's summed loss of a batch, and its metrics: of each the sum, and what it is to be divided by."""
+
+    loss: float
+    metrics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class MemoryReading:
     """Bytes; None where the machine does not tell."""
 
@@ -189,8 +197,8 @@ class Trainer(Writer, Protocol):
         """
         ...
 
-    def evaluate(self, batch: Batch) -> float:
-        """The objective's summed loss of a batch, without dropout. Touches no random numbers of training."""
+    def evaluate(self, batch: Batch) -> BatchScore:
+        """The objective's loss and metrics of a batch, without dropout. Touches no random numbers of training."""
         ...
 
     def save_state(self, folder: Path) -> None:

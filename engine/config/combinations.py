@@ -6,7 +6,8 @@ from engine.config import method_sections
 from engine.config.adapters import FLOAT_ONLY, PROMPT_TYPES, misplaced
 from engine.config.sections import Recipe
 from engine.config.values import NO, YES
-from engine.metrics.registry import EVAL_LOSS, describe
+from engine.methods import method_named
+from engine.metrics.registry import EVAL_LOSS, describe, reported
 
 ALWAYS = (EVAL_LOSS, "perplexity")
 """Metrics of every evaluation, asked for or not."""
@@ -143,8 +144,14 @@ def _adapter(config: Recipe) -> list[str]:
 
 
 def _method(config: Recipe) -> list[str]:
-    misplaced = method_sections.misplaced(config.training.method, config.method_sections)
-    return [f"{name}: {why}" for name, why in misplaced]
+    name = config.training.method
+    found = [f"{name}: {why}" for name, why in method_sections.misplaced(name, config.method_sections)]
+    found += [f"{name}.{key}: {why}" for key, why in method_named(name).problems(config.method_config)]
+    if method_named(name).samples != "supervised" and config.data.train_on == "all":
+        found.append(
+            f"data.train_on: {name} compares answers, and all would count the prompt as one; use train_on: assistant"
+        )
+    return found
 
 
 def _training(config: Recipe) -> list[str]:
@@ -160,6 +167,7 @@ def _training(config: Recipe) -> list[str]:
 def _evaluation(config: Recipe) -> list[str]:
     found = []
     best, asked = config.checkpoints.best, config.evaluation.metrics
+    method = method_named(config.training.method)
     for name in (name for name in asked if "answers" in describe(name).needs):
         if config.data.format == "completion":
             found.append(
@@ -170,7 +178,13 @@ def _evaluation(config: Recipe) -> list[str]:
             found.append(
                 f"evaluation.metrics: {name} asks validation prompts, and data.validation: 0 turns validation off"
             )
-    if best not in (*ALWAYS, *asked):
+    always = ALWAYS if method.samples == "supervised" else (EVAL_LOSS,)
+    if best in reported() and best not in method.metrics:
+        found.append(
+            f"checkpoints.best: training.method: {method.name} does not report {best}; "
+            f"use {' or '.join((*method.metrics, EVAL_LOSS))}"
+        )
+    elif best not in (*always, *asked, *method.metrics):
         found.append(f"checkpoints.best: {best} is not evaluated; add it to evaluation.metrics")
     if config.data.validation == 0:
         if best != EVAL_LOSS:

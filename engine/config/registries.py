@@ -25,7 +25,7 @@ FORMATS = (
 TEMPLATES = ("auto", "chatml", "llama3", "alpaca", "mistral", "gemma", "phi")
 METHODS = tuple(methods.OWN)
 METRICS = metrics.computed()
-BEST = (metrics.EVAL_LOSS, *METRICS)
+BEST = (metrics.EVAL_LOSS, *METRICS, *metrics.reported())
 
 
 def _known(own: tuple[str, ...], group: str) -> Callable[[str], str]:

@@ -183,7 +183,7 @@ class Training(Section):
     """Optimization of the weights."""
 
     method: MethodKey = "sft"
-    """Training method: `sft` is supervised fine-tuning on the rows' answers."""
+    """Training method: `sft` learns answers; `dpo`, `orpo`, `simpo`, `cpo` learn from pairs; `kto` from labels."""
     epochs: Annotated[float, Field(gt=0, le=1_000_000_000)] = 3.0
     """Passes over the training rows; a fraction is allowed."""
     max_steps: PositiveInt | None = None
@@ -237,7 +237,7 @@ class Checkpoints(Section):
     keep: PositiveInt = 3
     """Checkpoints kept besides the best one."""
     best: BestKey = "eval_loss"
-    """Metric by which a checkpoint is the best: eval_loss (validation loss), or one of `evaluation.metrics`."""
+    """Metric by which a checkpoint is the best: eval_loss, one of `evaluation.metrics`, or one of the method's own."""
     publish: Literal["auto", "best", "last"] = "auto"
     """Checkpoint that becomes the run's result; `auto` is the best after early stopping, else the last."""
 

@@ -96,6 +96,9 @@ def batch_of(examples: Examples, indexes: Indexes, packed: bool = False, padding
     follows = np.zeros(len(tokens), dtype=bool)
     follows[:-1] = examples.trained[places][1:]
     follows[offsets[1:] - 1] = False  # what follows the last token of a sequence is of another one
+    reference = (
+        None if examples.reference is None else examples.reference[places[np.flatnonzero(follows) + 1]]
+    )
     return Batch(
         tokens=tokens,
         targets=np.where(follows, np.roll(tokens, -1), 0).astype(np.int32),
@@ -103,6 +106,8 @@ def batch_of(examples: Examples, indexes: Indexes, packed: bool = False, padding
         offsets=offsets,
         group=_renumbered(examples.group, indexes),
         sign=np.zeros(len(indexes), dtype=np.int8) if examples.sign is None else examples.sign[indexes],
+        examples=indexes,
+        reference=reference,
         packed=packed,
         padding=padding,
     )

@@ -108,6 +108,7 @@ def find(key: str) -> Dataset | None:
         fingerprint=about["fingerprint"],
         notes=tuple(about["notes"]),
         findings=tuple(map(Finding.from_json, about["findings"])),
+        folder=folder,
     )
 
 

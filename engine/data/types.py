@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -194,6 +195,12 @@ class Examples:
     offsets: npt.NDArray[np.int64]
     group: Int32 | None = None
     sign: Int8 | None = None
+    reference: Float32 | None = None
+    """Log-probability in nats that the reference gives each trained token, `[total]`, NaN elsewhere; None where the
+    method compares with none."""
+    mismatched: Float32 | None = None
+    """Log-probability in nats that the reference gives, on each example's prompt, the next example's answer,
+    `[count]`; None where the method needs no divergence."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -252,7 +259,8 @@ class Dataset:
 
     `notes` are sentences for the person: what was detected, cut or left out. `findings` are the lint's, empty where
     it was not asked for.
-    `fingerprint` identifies the tokens exactly (content, template, tokenizer, options).
+    `fingerprint` identifies the tokens exactly (content, template, tokenizer, options). `folder` holds the tokens'
+    files, and what is computed from them once.
     """
 
     train: Examples
@@ -261,6 +269,7 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
     findings: "tuple[Finding, ...]" = ()
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -279,7 +288,8 @@ class Batch:
     `tokens` int32 `[total]`. `targets` int32 `[total]`: the token that follows in the same sequence; 0 where `weights`
     float32 `[total]` is 0, which leaves a position out of the loss. `offsets` int64 `[sequences + 1]`. `group` int32
     `[sequences]` numbers the sequences that belong together, as the two answers of a pair; `sign` int8 `[sequences]`
-    is 1 for a chosen or good answer, -1 for a rejected or bad one, 0 for a plain sequence.
+    is 1 for a chosen or good answer, -1 for a rejected or bad one, 0 for a plain sequence. `examples` int64
+    `[sequences]` are their numbers in the `Examples` that the batch was cut from.
     """
 
     tokens: Int32
@@ -288,6 +298,11 @@ class Batch:
     offsets: npt.NDArray[np.int64]
     group: Int32
     sign: Int8
+    examples: npt.NDArray[np.int64]
+    reference: Float32 | None = None
+    """Log-probabilities in nats that the reference gives the trained tokens, `[n]`; see `Examples.reference`."""
+    divergence: float = 0.0
+    """Divergence of the model from the reference over the step, in nats an answer, for methods that need it."""
     packed: bool = False
     """True if sequences may share a row, each attending to itself alone, instead of having a padded row each."""
     padding: int = 0
@@ -312,6 +327,11 @@ class Batch:
     def trained_tokens(self) -> int:
         """Tokens that the loss counts. The first of a sequence is predicted by nothing, so it never counts."""
         return int(np.count_nonzero(self.weights))
+
+    @property
+    def trained_by_sequence(self) -> npt.NDArray[np.int64]:
+        """Trained tokens of each sequence, int64 `[sequences]`."""
+        return np.bincount(self.sequence_of, minlength=self.sequences)
 
     @property
     def sequence_of(self) -> npt.NDArray[np.int64]:

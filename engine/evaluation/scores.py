@@ -10,7 +10,7 @@ from engine.backends.refilled import greedy_answers
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Question
 from engine.hardware.memory import is_exhaustion
-from engine.objectives.base import Objective
+from engine.objectives.base import Means, Objective
 
 ANSWER_ROWS = 32
 """Answers that grow together: enough to share the cost of reading the weights."""
@@ -38,14 +38,19 @@ def within_memory(
 
 def validation_loss(
     trainer: Trainer, objective: Objective, batches: Sequence[Batch], poll: Callable[[int, int], None]
-) -> float:
-    """Mean loss of `batches` (nats a token in supervised fine-tuning); `poll(done, total)` comes before each."""
-    loss = 0.0
+) -> tuple[float, dict[str, float]]:
+    """Mean loss of `batches` (nats a token in supervised fine-tuning), and the objective's metrics over them.
+
+    `poll(done, total)` comes before each batch.
+    """
+    loss, means = 0.0, Means()
     for done, batch in enumerate(batches):
         poll(done, len(batches))
-        loss += trainer.evaluate(batch)
+        score = trainer.evaluate(batch)
+        loss += score.loss
+        means.add(score.metrics)
     normaliser = objective.normaliser(batches)
-    return loss / normaliser if normaliser else math.nan
+    return loss / normaliser if normaliser else math.nan, means.values
 
 
 def log_probabilities(

@@ -64,6 +64,7 @@ def run(context: JobContext) -> str:
     from engine.methods import method_named
     from engine.training.loop import train
     from engine.training.monitors import NeighbourWatch
+    from engine.training.reference import reference_folder, with_reference
 
     objective = method_named(config.training.method).objective(config.method_config)
     adapter = start.folder if start else None
@@ -74,6 +75,7 @@ def run(context: JobContext) -> str:
     files = _result_files(run, model, tokenizer)
     if trainer.model.spins:
         sharing.start()
+    dataset = with_reference(dataset, objective, reference_folder(run, config, plan, dataset))
     try:
         watches = [NeighbourWatch(sharing).check]
         reason = train(

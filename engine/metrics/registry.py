@@ -10,7 +10,7 @@ from engine import plugins
 from engine.errors import FtError
 from engine.metrics import evaluation, source_file
 from engine.metrics.base import Metric
-from engine.metrics.training import METRICS
+from engine.metrics.training import METRICS, PREFERENCE
 
 EVAL_LOSS = "eval_loss"
 """Name of the validation loss, which every evaluation reports."""
@@ -22,12 +22,17 @@ def own() -> Mapping[str, Metric]:
     modules = [
         import_module(f"{evaluation.__name__}.{found.name}") for found in iter_modules(evaluation.__path__)
     ]
-    return {metric.name: metric for metric in (*METRICS, *(module.METRIC for module in modules))}
+    return {metric.name: metric for metric in (*METRICS, *PREFERENCE, *(module.METRIC for module in modules))}
 
 
 def computed() -> tuple[str, ...]:
     """Names of ft's own metrics that a recipe can ask for, in order."""
     return tuple(sorted(name for name, metric in own().items() if metric.compute is not None))
+
+
+def reported() -> tuple[str, ...]:
+    """Names of the metrics that training methods of ft report, without being asked for them."""
+    return tuple(metric.name for metric in PREFERENCE)
 
 
 def known() -> tuple[str, ...]:

@@ -2,31 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # whoever reads a recipe imports the methods' sections, which stand beside their objectives
+    import numpy as np
+    import numpy.typing as npt
 
-from engine.data.types import Batch
+    from engine.data.types import Batch
 
 
 class Ops(Protocol):
     """Operations on the arrays of a backend, beside their own arithmetic, `.sum()`, `.mean()` and comparisons."""
 
-    def array(self, values: npt.NDArray[Any]) -> Any:
+    def array(self, values: "npt.NDArray[Any]") -> Any:
         """The values on the backend's device."""
         ...
 
-    def take(self, values: Any, places: npt.NDArray[np.integer]) -> Any:
+    def take(self, values: Any, places: "npt.NDArray[np.integer]") -> Any:
         """`values[places]`, differentiable."""
         ...
 
-    def sum_by(self, values: Any, groups: npt.NDArray[np.integer], count: int) -> Any:
+    def sum_by(self, values: Any, groups: "npt.NDArray[np.integer]", count: int) -> Any:
         """The sum of the values `[n]` of each group, `[count]`; `groups` `[n]` are numbers below `count`."""
         ...
 
     def log_sigmoid(self, values: Any) -> Any:
         """log(1 / (1 + exp(-x))), without overflow."""
+        ...
+
+    def log1m_exp(self, values: Any) -> Any:
+        """log(1 - exp(x)) of values below zero, without cancellation near zero."""
         ...
 
     def exp(self, values: Any) -> Any:
@@ -47,36 +52,64 @@ class Outputs:
     """Log-probabilities of a batch.
 
     `logps` `[n]` are the log-probabilities in nats of the trained tokens, in the batch's order, differentiable.
-    `reference` `[n]` are those of the model without its adapter; None where the objective needs none.
+    `reference` `[n]` are those of the model as it was before the first step; None where the objective needs none.
     """
 
     logps: Any
     reference: Any | None = None
 
 
+Sums = Mapping[str, tuple[Any, float]]
+"""Metrics of a batch by name: the sum, and what it is divided by once the sums of all batches are added."""
+
+
 class Objective(Protocol):
-    """The loss of a training method. The same code serves torch and MLX, through `Ops`."""
+    """The loss of a training method. The same code serves torch and MLX, through `Ops`.
 
-    @property
-    def weighs_tokens(self) -> bool:
-        """True if the loss is the sum of -weight x log-probability: backends then make its gradient in the forward
-        pass, and never hold what the general form needs."""
-        ...
+    A class that names this one as its base has the three properties as they are here unless it sets them.
+    """
 
-    @property
-    def needs_reference(self) -> bool:
-        """True if `loss` compares with the model without its adapter."""
-        ...
+    weighs_tokens: bool = False
+    """True if the loss is the sum of -weight x log-probability: backends then make its gradient in the forward pass,
+    and never hold what the general form needs."""
+    needs_reference: bool = False
+    """True if `loss` compares with the model as it was before the first step."""
+    needs_divergence: bool = False
+    """True if `loss` takes the divergence from the reference on answers to other prompts (`Batch.divergence`)."""
 
-    def normaliser(self, batches: Sequence[Batch]) -> float:
+    def normaliser(self, batches: "Sequence[Batch]") -> float:
         """Divisor of a step's summed loss: trained tokens, pairs or sequences."""
         ...
 
-    def loss(self, outputs: Outputs, batch: Batch, ops: Ops) -> tuple[Any, Mapping[str, Any]]:
-        """The summed loss of a batch, and metrics summed likewise: both are divided by the normaliser."""
+    def loss(self, outputs: Outputs, batch: "Batch", ops: Ops) -> tuple[Any, Sums]:
+        """The summed loss of a batch, which is divided by the normaliser, and its metrics."""
         ...
 
 
-def sequence_logps(logps: Any, batch: Batch, ops: Ops) -> Any:
+class Means:
+    """Metrics over several batches: sums and counts are added, and divided at the end."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, float]] = {}
+
+    def add(self, sums: Sums) -> None:
+        """Take in the metrics of a batch."""
+        for name, (value, count) in sums.items():
+            known, before = self._sums.get(name, (0.0, 0.0))
+            self._sums[name] = known + float(value), before + count
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The mean of each metric that something was counted for."""
+        return {name: value / count for name, (value, count) in self._sums.items() if count}
+
+
+def sequence_logps(logps: Any, batch: "Batch", ops: Ops) -> Any:
     """The log-probability of the trained tokens of each sequence, `[sequences]`, from those of the tokens `[n]`."""
     return ops.sum_by(logps, batch.sequence_of, batch.sequences)
+
+
+def sequence_tokens(batch: "Batch", ops: Ops) -> Any:
+    """The number of trained tokens of each sequence, `[sequences]`, at least 1."""
+    counted = batch.trained_by_sequence.clip(min=1)
+    return ops.array(counted.astype("float32"))

@@ -1,23 +1,26 @@
 """Supervised fine-tuning: the negative log-likelihood of the tokens to be learned."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from engine.methods import Method
+from engine.objectives.base import Objective, Ops, Outputs, Sums
 
-from engine.data.types import Batch
-from engine.objectives.base import Ops, Outputs
+if TYPE_CHECKING:
+    from engine.data.types import Batch
 
 
-class Supervised:
-    """Cross-entropy of the trained tokens, each counted by its weight. See `engine.objectives.base.Objective`."""
+class Supervised(Objective):
+    """Cross-entropy of the trained tokens, each counted by its weight."""
 
     weighs_tokens = True
-    needs_reference = False
 
-    def normaliser(self, batches: Sequence[Batch]) -> float:
+    def normaliser(self, batches: "Sequence[Batch]") -> float:
         """The weights of all trained tokens, which are their number where each weighs 1."""
-        return float(sum(batch.weights.sum(dtype=np.float64) for batch in batches))
+        return float(sum(batch.weights.sum(dtype="float64") for batch in batches))
 
-    def loss(self, outputs: Outputs, batch: Batch, ops: Ops) -> tuple[Any, Mapping[str, Any]]:
+    def loss(self, outputs: Outputs, batch: "Batch", ops: Ops) -> tuple[Any, Sums]:
         return -(outputs.logps * ops.array(batch.weights[batch.trained])).sum(), {}
+
+
+METHOD = Method("sft", Supervised, summary="supervised fine-tuning on the rows' answers")

@@ -5,15 +5,15 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write UTF-8 text so that a reader, or a machine that loses power, sees the old file or the new one.
+def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
+    """Write bytes, or text as UTF-8, so that a reader, or a machine that loses power, sees the old file or the new one.
 
     The file has the permissions `mode`, and never wider ones on the way.
     Raises OSError with the file's name where the disk is full or the folder may not be written; the old file is then
     untouched, and nothing is left beside it.
     """
     try:
-        _write(path, text.encode("utf-8", "replace"), mode)
+        _write(path, content if isinstance(content, bytes) else content.encode("utf-8", "replace"), mode)
     except OSError as error:
         error.filename = str(path)  # not that of the temporary file, and a full disk has no name at all
         raise

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from engine.backends.base import MemoryExhausted, Trainer
+from engine.backends.base import Trainer
 from engine.config.schema import TrainConfig
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Batch, Dataset, Message, Question
@@ -19,7 +19,6 @@ from engine.evaluation.scores import (
     validation_loss,
     within_memory,
 )
-from engine.hardware.memory import is_exhaustion
 from engine.metrics import registry
 from engine.metrics.base import Need, Results, scored
 from engine.metrics.evaluation.perplexity import METRIC as PERPLEXITY
@@ -28,6 +27,7 @@ from engine.objectives.base import Objective
 from engine.runs.directory.events import Eval, Sample, Warned
 from engine.runs.directory.limits import Limits
 from engine.runs.directory.run import Run
+from engine.training.comparison import Comparison
 from engine.training.feed import MicroBatcher
 from engine.training.heartbeat import Heartbeat
 from engine.training.progress import Progress
@@ -40,12 +40,14 @@ class Evaluator:
 
     def __init__(
         self, run: Run, config: TrainConfig, dataset: Dataset, trainer: Trainer, objective: Objective,
-        tokenizer: Tokenizer, batcher: MicroBatcher, heartbeat: Heartbeat, positions: int | None,
+        tokenizer: Tokenizer, batcher: MicroBatcher, comparison: Comparison, heartbeat: Heartbeat,
+        positions: int | None,
     ) -> None:  # fmt: skip
         """`positions` is the most tokens of a prompt with its answer; None where the model sets no bound."""
         self.run, self.config, self.dataset, self.trainer = run, config, dataset, trainer
         self.objective, self.tokenizer = objective, tokenizer
-        self.batcher, self.heartbeat, self.positions = batcher, heartbeat, positions
+        self.batcher, self.comparison, self.heartbeat = batcher, comparison, heartbeat
+        self.positions = positions
         self.metrics = [registry.load(name) for name in config.evaluation.metrics]
         self.best_by = registry.load(config.checkpoints.best)
         """Metric that tells which checkpoint is the best, and when to stop early."""
@@ -77,7 +79,8 @@ class Evaluator:
 
     def _event(self, step: int) -> Eval | None:
         """The scores after a step; None where there are no validation rows."""
-        loss = self._over_rows(self._loss)
+        measured = self._over_rows(self._loss)
+        loss, own = measured if measured is not None else (None, {})
         needs = frozenset(need for metric in self.metrics for need in metric.needs)
         questions = self.dataset.questions[: self.config.evaluation.max_questions]
         results = Results(
@@ -92,11 +95,14 @@ class Evaluator:
         )
         if loss is None:
             return None
-        found = scored([metric for metric in self.metrics if metric.name != PERPLEXITY.name], results)
+        found = own | scored([metric for metric in self.metrics if metric.name != PERPLEXITY.name], results)
         by = None if self.best_by.name == registry.EVAL_LOSS else self.best_by.name
-        return Eval(step=step, loss=loss, perplexity=perplexity(results), metrics=found, best_by=by)
+        surprise = perplexity(results) if self.objective.weighs_tokens else None
+        return Eval(step=step, loss=loss, perplexity=surprise, metrics=found, best_by=by)
 
-    def _loss(self, batches: list[Batch]) -> float:
+    def _loss(self, batches: list[Batch]) -> tuple[float, dict[str, float]]:
+        assert self.dataset.validation is not None
+        batches = self.comparison.with_divergence(self.dataset.validation, batches)
         return validation_loss(self.trainer, self.objective, batches, self.heartbeat.progress)
 
     def _log_probabilities(self, batches: list[Batch]) -> list[float]:
@@ -107,14 +113,7 @@ class Evaluator:
         rows = self.dataset.validation
         if rows is None or not len(rows):
             return None
-        while True:
-            batches = self.batcher.cut(rows, np.arange(len(rows)))
-            try:
-                return compute(batches)
-            except Exception as error:
-                exhausted = _exhausted(error)
-            # Only here are the failed pass's frames, and their tensors, gone.
-            self.batcher.shrink(batches, exhausted, evaluating=True)
+        return self.batcher.over(rows, np.arange(len(rows)), compute)
 
     def _answers(self, questions: Sequence[Question]) -> list[str]:
         answers, self.answer_rows = within_memory(
@@ -163,10 +162,3 @@ class Evaluator:
             progress.best_value, progress.best_step, progress.without_better = value, progress.step, 0
         else:
             progress.without_better += 1
-
-
-def _exhausted(error: Exception) -> MemoryExhausted:
-    """Error of an evaluation that ran out of memory. Raises any other error again."""
-    if not is_exhaustion(error):
-        raise error
-    return MemoryExhausted(str(error))

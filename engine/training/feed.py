@@ -1,8 +1,8 @@
 """Examples that each step learns from, and the micro-batches that they are cut into."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from engine.config.schema import TrainConfig
 from engine.data.batching import Cut, micro_batches, steps_of_epoch
 from engine.data.types import Batch, Examples
 from engine.errors import OutOfMemoryError
+from engine.hardware.memory import is_exhaustion
 from engine.planning.limits import compared
 from engine.planning.plan import Plan
 from engine.runs.directory.events import Warned
@@ -19,6 +20,7 @@ from engine.runs.directory.run import Run
 from engine.training.progress import Progress
 
 Indexes = npt.NDArray[np.int64]
+Found = TypeVar("Found")
 
 
 class Feed(Protocol):
@@ -52,6 +54,21 @@ class MicroBatcher:
         """These examples, all members of a group among them, as micro-batches."""
         rows, tokens = self.progress.micro_batch_rows, self.progress.micro_batch_tokens
         return micro_batches(examples, indexes, Cut(rows, tokens, self.packing, self.plan.cut_cost), padding)
+
+    def over(
+        self, examples: Examples, indexes: Indexes, compute: Callable[[list[Batch]], Found], padding: int = 0
+    ) -> Found:
+        """Compute something over these examples, in smaller batches where memory runs out."""
+        while True:
+            batches = self.cut(examples, indexes, padding)
+            try:
+                return compute(batches)
+            except Exception as error:
+                if not is_exhaustion(error):
+                    raise
+                exhausted = MemoryExhausted(str(error))
+            # Only here are the failed pass's frames, and their tensors, gone.
+            self.shrink(batches, exhausted, evaluating=True)
 
     def shrink(self, batches: Sequence[Batch], error: MemoryExhausted, evaluating: bool = False) -> None:
         """Halve the micro-batch; the step's examples, and so the effective batch, stay the same.
@@ -105,11 +122,15 @@ class ExampleFeed:
         return -(-(len(self.starts) - 1) // self.size)
 
     def step(self, index: int) -> list[Batch]:
+        return self.batcher.cut(self.examples, self.rows(index), self.padding)
+
+    def rows(self, index: int) -> Indexes:
+        """The examples of a step by their numbers, groups side by side."""
         epoch, place = divmod(index, self.steps_per_epoch)
         chosen = self._epoch(epoch)[place]
-        if self.examples.group is not None:
-            chosen = np.concatenate([np.arange(self.starts[one], self.starts[one + 1]) for one in chosen])
-        return self.batcher.cut(self.examples, chosen, self.padding)
+        if self.examples.group is None:
+            return chosen
+        return np.concatenate([np.arange(self.starts[one], self.starts[one + 1]) for one in chosen])
 
     @lru_cache(maxsize=1)  # noqa: B019 - one feed a process; the order of one epoch is all that is kept
     def _epoch(self, epoch: int) -> list[Indexes]:

@@ -26,7 +26,7 @@ class Heartbeat:
             if warning := watch():
                 self.run.emit(warning)
 
-    def progress(self, done: int, total: int) -> None:
-        """The same, and how far an evaluation is."""
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """The same, and how far an evaluation is; `note` says of what."""
         self.check()
-        self.run.emit(Phase(name="evaluating", done=done, total=total))
+        self.run.emit(Phase(name="evaluating", done=done, total=total, note=note))

@@ -26,6 +26,7 @@ from engine.runs.directory.result import result_name
 from engine.runs.directory.run import Run
 from engine.storage.atomic import write_atomic
 from engine.storage.disk_errors import explaining
+from engine.training.comparison import Comparison
 from engine.training.evaluate import Evaluator
 from engine.training.feed import ExampleFeed, MicroBatcher
 from engine.training.heartbeat import Heartbeat, Watch
@@ -75,24 +76,36 @@ class Loop:
         # Any id does, as nothing attends to padding; the tokenizer's own may have no row in the embedding. Runs that an
         # earlier version began keep it: in a mixture of experts, what padding is may change how others are rounded.
         padding = 0 if plan.row_order == "shuffled" else tokenizer.pad_id
+        self.dataset = dataset
         self.feed = ExampleFeed(dataset.train, config, plan, self.batcher, padding)
+        self.comparison = Comparison(objective, trainer.model, self.batcher, self.heartbeat)
         self.evaluator = Evaluator(
-            run, config, dataset, trainer, objective, tokenizer, self.batcher, self.heartbeat, plan.positions
-        )
+            run, config, dataset, trainer, objective, tokenizer, self.batcher, self.comparison, self.heartbeat,
+            plan.positions,
+        )  # fmt: skip
         self.saved_at = -1
         self.phase = ""
         self.memory_at = 0.0
 
     def run_from(self, checkpoint: Path | None) -> str:
+        compared = self._compare()
         if checkpoint is not None:
             self._resume(checkpoint)
         try:
-            reason = self._loop()
+            reason = self._loop() if compared else "stopped"
         except Interrupted:
             reason = "stopped"
         self._save()
         self._publish(reason)
         return reason
+
+    def _compare(self) -> bool:
+        """Compute the reference while the model is as before the first step; False where a stop is asked for."""
+        try:
+            self.comparison.prepare(self.feed, self.plan.steps, self.dataset.validation)
+        except Interrupted:
+            return False
+        return True
 
     def _loop(self) -> str:
         progress, config = self.progress, self.config
@@ -121,6 +134,7 @@ class Loop:
         while True:
             batches = self.feed.step(step)
             try:
+                batches = self.comparison.with_divergence(self.feed.examples, batches)
                 normaliser = self.objective.normaliser(batches)
                 result = self.trainer.step(batches, normaliser, rate, seed, self.heartbeat.check)
                 break

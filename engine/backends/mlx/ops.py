@@ -1,5 +1,6 @@
 """The operations of objectives on MLX's arrays."""
 
+import math
 from typing import Any
 
 import mlx.core as mx
@@ -21,6 +22,12 @@ class MlxOps:
 
     def log_sigmoid(self, values: mx.array) -> mx.array:
         return -mx.logaddexp(mx.zeros_like(values), -values)
+
+    def log1m_exp(self, values: mx.array) -> mx.array:
+        # Either form loses all its digits at one end (Maechler 2012, "Accurately computing log(1 - exp(-|a|))").
+        near = values > -math.log(2)
+        far = mx.log1p(-mx.exp(mx.where(near, -1.0, values)))
+        return mx.where(near, mx.log(-mx.expm1(mx.where(near, values, -0.5))), far)
 
     def exp(self, values: mx.array) -> mx.array:
         return mx.exp(values)

@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx.optimizers
 import numpy as np
 
-from engine.backends.base import MemoryExhausted, StepResult
+from engine.backends.base import BatchScore, MemoryExhausted, StepResult
 from engine.backends.files import write_tokenizer
 from engine.backends.mlx import adapter_init, state
 from engine.backends.mlx.causal_lm import MlxModel, Weights, arrays_of
@@ -21,7 +21,7 @@ from engine.backends.mlx.scaler import LossScale
 from engine.config.schema import TrainConfig
 from engine.data.types import Batch, Float32
 from engine.hardware.memory import is_exhaustion
-from engine.objectives.base import Objective, Outputs
+from engine.objectives.base import Means, Objective, Outputs, Sums
 
 
 class MlxTrainer:
@@ -71,7 +71,7 @@ class MlxTrainer:
     ) -> tuple[Weights, float, dict[str, float]]:
         """Scaled gradients of the loss over the normaliser, the summed loss in nats, and metrics."""
         gradients = {path: mx.zeros(value.shape) for path, value in self.trained.items()}
-        total, metrics = 0.0, dict[str, float]()
+        total, means = 0.0, Means()
         weight = self.scale.value / normaliser
         for index, batch in enumerate(batches):
             poll()
@@ -85,11 +85,10 @@ class MlxTrainer:
                 )
             else:
                 loss, gradients, summed = self._compared(batch, rows, gradients, key, weight)
-                for name, value in summed.items():
-                    metrics[name] = metrics.get(name, 0.0) + float(value) / normaliser
+                means.add(summed)
             mx.eval(loss, gradients)
             total += float(loss) / weight
-        return gradients, total, metrics
+        return gradients, total, means.values
 
     def _accumulated(
         self,
@@ -112,30 +111,28 @@ class MlxTrainer:
 
     def _compared(
         self, batch: Batch, rows: Rows, before: Weights, key: mx.array, weight: float
-    ) -> tuple[mx.array, Weights, dict[str, mx.array]]:
+    ) -> tuple[mx.array, Weights, Sums]:
         """The same for an objective that is more than a weighted sum; not compiled, as its groups are no arrays."""
         ids, segments, where, targets, _ = arrays_of(rows)
-        reference = self._reference(batch)
-        found: dict[str, mx.array] = {}
+        found: dict[str, tuple[Any, float]] = {}
 
         def loss(weights: Weights) -> mx.array:
             self.model.place(weights)
             self.model.drops.start(key)
             logps = self.model.differentiable_logps(rows.packed, ids, segments, where, targets)
-            outputs = Outputs(logps[: rows.trained_tokens], reference)
-            value, metrics = self.objective.loss(outputs, batch, self.ops)
+            value, metrics = self._objective(logps[: rows.trained_tokens], batch)
             found.update(metrics)
             return value * weight
 
         value, gradients = mx.value_and_grad(loss)(self.trained)
         return value, {path: before[path] + gradient for path, gradient in gradients.items()}, found
 
-    def _reference(self, batch: Batch) -> mx.array | None:
-        """Log-probabilities of the model without its adapter, `[n]`, where the objective compares with them."""
-        if not self.objective.needs_reference:
-            return None
-        with self.model.without_adapter():
-            return mx.array(self.model.logps(batch))
+    def _objective(self, logps: mx.array, batch: Batch) -> tuple[mx.array, Sums]:
+        """The objective's loss and metrics from the log-probabilities of the trained tokens, `[n]`."""
+        reference = None if batch.reference is None else mx.array(batch.reference)
+        loss: mx.array
+        loss, metrics = self.objective.loss(Outputs(logps, reference), batch, self.ops)
+        return loss, metrics
 
     def _move(self, gradients: Weights, lr: float, factor: float) -> None:
         """Step the optimizer with the gradients times `factor`."""
@@ -158,13 +155,12 @@ class MlxTrainer:
         limit = self.config.training.max_grad_norm
         return 1.0 if limit is None else min(1.0, limit / (norm + 1e-6))
 
-    def evaluate(self, batch: Batch) -> float:
+    def evaluate(self, batch: Batch) -> BatchScore:
         logps: Float32 = self.model.logps(batch)
         if self.objective.weighs_tokens:
-            return -math.fsum((logps * batch.weights[batch.trained]).tolist())
-        outputs = Outputs(mx.array(logps), self._reference(batch))
-        loss, _ = self.objective.loss(outputs, batch, self.ops)
-        return float(loss)
+            return BatchScore(-math.fsum((logps * batch.weights[batch.trained]).tolist()))
+        loss, metrics = self._objective(mx.array(logps), batch)
+        return BatchScore(float(loss), {name: (float(one), count) for name, (one, count) in metrics.items()})
 
     def save_weights(self, folder: Path) -> None:
         model, tokens = self.model, self.config.model.add_tokens

@@ -1,5 +1,6 @@
 """The operations of objectives on torch's tensors."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,12 @@ class TorchOps:
 
     def log_sigmoid(self, values: Tensor) -> Tensor:
         return logsigmoid(values)
+
+    def log1m_exp(self, values: Tensor) -> Tensor:
+        # Either form loses all its digits at one end (Maechler 2012, "Accurately computing log(1 - exp(-|a|))").
+        near = values > -math.log(2)
+        far = torch.log1p(-values.masked_fill(near, -1.0).exp())
+        return torch.where(near, torch.log(-torch.expm1(values.masked_fill(~near, -0.5))), far)
 
     def exp(self, values: Tensor) -> Tensor:
         return values.exp()

@@ -5,13 +5,12 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engine.backends.base import MemoryExhausted, StepResult
+from engine.backends.base import BatchScore, MemoryExhausted, StepResult
 from engine.backends.torch import state
 from engine.backends.torch.causal_lm import TorchModel
 from engine.backends.torch.ops import TorchOps
@@ -19,7 +18,7 @@ from engine.backends.torch.optimizer import optimizer_of
 from engine.config.schema import TrainConfig
 from engine.data.types import Batch
 from engine.hardware.memory import is_exhaustion
-from engine.objectives.base import Objective, Outputs
+from engine.objectives.base import Means, Objective, Outputs, Sums
 
 
 class TorchTrainer:
@@ -64,7 +63,7 @@ class TorchTrainer:
     ) -> StepResult:
         """Gradients of the micro-batches' total loss over the normaliser, clipped."""
         total = torch.zeros((), device=self.model.device)
-        sums: dict[str, float] = {}
+        means = Means()
         for index, batch in enumerate(batches):
             poll()
             # Every micro-batch draws from a state of its own: nothing else that draws can move it, and a
@@ -73,28 +72,24 @@ class TorchTrainer:
             loss, metrics = self._loss(batch)
             self.scaler.scale(loss / normaliser).backward()
             total += loss.detach()
-            for name, value in metrics.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
+            means.add(metrics)
         if (penalty := self.hooks.penalty()) is not None:
             self.scaler.scale(penalty).backward()
         self.scaler.unscale_(self.optimizer)
-        means = {name: value / normaliser for name, value in sums.items()}
-        return StepResult(float(total), normaliser, float(self._clip()), means)
+        return StepResult(float(total), normaliser, float(self._clip()), means.values)
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+    def _loss(self, batch: Batch) -> tuple[Tensor, Sums]:
         """The objective's summed loss of a batch, differentiable, and its metrics."""
         if self.objective.weighs_tokens and (batch.weights[batch.trained] == 1.0).all():
             return self.model.summed_loss(batch), {}
-        outputs = Outputs(self.model.differentiable_logps(batch), self._reference(batch))
-        loss, metrics = self.objective.loss(outputs, batch, self.ops)
-        return loss, {name: value.detach() for name, value in metrics.items()}
+        return self._compared(self.model.differentiable_logps(batch), batch)
 
-    def _reference(self, batch: Batch) -> Tensor | None:
-        """Log-probabilities of the model without its adapter, `[n]`, where the objective compares with them."""
-        if not self.objective.needs_reference:
-            return None
-        with self.model.without_adapter():
-            return -self.model.token_losses(batch, self.model.plain_head)
+    def _compared(self, logps: Tensor, batch: Batch) -> tuple[Tensor, Sums]:
+        """The objective's loss and metrics from the log-probabilities of the trained tokens, `[n]`."""
+        reference = None if batch.reference is None else self.ops.array(batch.reference)
+        loss: Tensor
+        loss, metrics = self.objective.loss(Outputs(logps, reference), batch, self.ops)
+        return loss, {name: (_number(value), count) for name, (value, count) in metrics.items()}
 
     def _move(self, lr: float, finite: bool) -> None:
         """Step the optimizer; a gradient that is no number would poison the weights, so it is dropped."""
@@ -107,13 +102,13 @@ class TorchTrainer:
             self.hooks.after_step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def evaluate(self, batch: Batch) -> float:
+    def evaluate(self, batch: Batch) -> BatchScore:
         model = self.model
         losses = model.token_losses(batch, model.plain_head)
         if self.objective.weighs_tokens:
-            return float((losses * self.ops.array(batch.weights[batch.trained])).sum())
-        loss, _ = self.objective.loss(Outputs(-losses, self._reference(batch)), batch, self.ops)
-        return float(loss)
+            return BatchScore(float((losses * self.ops.array(batch.weights[batch.trained])).sum()))
+        loss, metrics = self._compared(-losses, batch)
+        return BatchScore(float(loss), metrics)
 
     def save_weights(self, folder: Path) -> None:
         model, tokens = self.model, self.config.model.add_tokens
@@ -129,3 +124,7 @@ class TorchTrainer:
         """The gradient's global norm, and the gradient scaled down to the recipe's limit."""
         limit = self.config.training.max_grad_norm
         return torch.nn.utils.clip_grad_norm_(self.trained.values(), limit or float("inf"))
+
+
+def _number(value: Tensor | float) -> float:
+    return value.item() if isinstance(value, Tensor) else value

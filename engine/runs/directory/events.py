@@ -83,7 +83,9 @@ class Step(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Event):
-    """An evaluation on validation rows. `loss` in nats a token; `metrics` are the others that the recipe asks for.
+    """An evaluation on validation rows. `loss` is the objective's mean, in supervised fine-tuning in nats a token;
+    `metrics` are those that the method reports and the recipe asks for. `perplexity` is None where the loss is not that
+    of tokens.
 
     `best` is True if no earlier evaluation of the run is as good by the metric `best_by` (None: validation loss).
     """
@@ -91,7 +93,7 @@ class Eval(Event):
     type = "eval"
     step: int
     loss: float
-    perplexity: float
+    perplexity: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     best: bool = False
     best_by: str | None = None
@@ -99,7 +101,8 @@ class Eval(Event):
     @property
     def scores(self) -> Mapping[str, float]:
         """Every metric of the evaluation by its name in `engine.metrics`, the loss first."""
-        return {"eval_loss": self.loss, "perplexity": self.perplexity} | dict(self.metrics)
+        surprise = {} if self.perplexity is None else {"perplexity": self.perplexity}
+        return {"eval_loss": self.loss} | surprise | dict(self.metrics)
 
 
 @dataclass(frozen=True, kw_only=True)
