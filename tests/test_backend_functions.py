@@ -1,5 +1,8 @@
 """The functions that were rewritten to save memory compute what the plain ones compute, forward and backward."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -52,6 +55,36 @@ def test_attention_gradients_match_formula(dtype: torch.dtype, rows: int, length
     for got, expected in zip(torch.autograd.grad(ours, (q, k, v), slope), wanted, strict=True):
         assert got.dtype == dtype
         assert (got - expected).norm() < tolerance * expected.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", [{}, {"softcap": 50.0}, {"sliding_window": 60}], ids=str)
+def test_examples_that_share_a_prefix_attend_as_if_each_had_it(
+    dtype: torch.dtype, options: dict[str, Any]
+) -> None:
+    """The second and the fourth example begin as the one before them, which alone holds those tokens."""
+    torch.manual_seed(7)
+    attention, lengths, prefixes = SegmentAttention(), [100, 30, 45, 110], [0, 70, 0, 33]
+    attention.lengths, attention.prefixes = lengths, prefixes
+    n = sum(lengths)
+    q, k, v = (
+        torch.randn(1, n, heads, 16, dtype=dtype).transpose(1, 2).requires_grad_() for heads in (6, 2, 2)
+    )
+    shared, _ = attention(nn.Module(), q, k, v, None, scaling=0.3, **options)
+    attention.lengths = attention.prefixes = None
+    starts, apart = np.cumsum([0, *lengths]), []
+    for at, (length, prefix) in enumerate(zip(lengths, prefixes, strict=True)):
+        first = torch.arange(starts[at - 1], starts[at - 1] + prefix) if prefix else torch.arange(0)
+        places = torch.cat([first, torch.arange(starts[at], starts[at] + length)])
+        whole = (x.float()[:, :, places] for x in (q, k, v))
+        apart.append(attention(nn.Module(), *whole, None, scaling=0.3, **options)[0][:, prefix:])
+    plain = torch.cat(apart, 1)
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    assert (shared - plain).norm() < tolerance * plain.norm()
+    slope = torch.randn_like(plain)
+    wanted = torch.autograd.grad(plain, (q, k, v), slope)
+    for got, expected in zip(torch.autograd.grad(shared, (q, k, v), slope.to(dtype)), wanted, strict=True):
+        assert (got - expected).float().norm() < tolerance * expected.float().norm()
 
 
 @pytest.mark.parametrize("with_rows", [False, True])

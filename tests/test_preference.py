@@ -11,11 +11,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from engine.backends import load_trainer
+from engine.backends.layout import rows_of
 from engine.backends.mlx.ops import MlxOps
 from engine.backends.torch.ops import TorchOps
 from engine.config.load import load_text
 from engine.config.problems import RecipeError
-from engine.data.batching import batch_of_rows
+from engine.data.batching import Cut, batch_of_rows, micro_batches
+from engine.data.prepare import prepare
 from engine.data.types import Batch
 from engine.methods import OWN, method_named
 from engine.objectives.base import Ops, Outputs
@@ -182,6 +185,31 @@ def test_reference_is_the_adapter_that_a_run_starts_from(tiny_model: Path, tmp_p
     assert evals(job)[-1].metrics["reward_margin"] > 0
 
 
+def test_prompt_of_a_pair_is_computed_once(tiny_model: Path, tmp_path: Path) -> None:
+    """Log-probabilities and gradients are those of the answers apart."""
+    job = pair_job(tiny_model, tmp_path, adapter={"dropout": 0.0}, data={"packing": True})
+    objective, examples = job.objective, prepare(job.config, job.model).train
+    apart = micro_batches(examples, np.arange(8), Cut(8, 10_000, packing=False))
+    together = micro_batches(examples, np.arange(8), Cut(8, 10_000, packing=True))
+    plan = job.plan.changed(weights_dtype="fp32", compute_dtype="fp32")
+    found = []
+    for (batch,) in (apart, together):
+        trainer = load_trainer(plan, job.config, job.model, objective)
+        order = np.argsort(batch.examples[batch.sequence_of], kind="stable")
+        logps = trainer.model.logps(batch)
+        compared = replace(batch, reference=np.full_like(logps, -1.0))
+        step = trainer.step([compared], 4.0, 1e-2, 0, lambda: None)
+        found.append((logps[order], step, trainer.model.logps(batch)[order]))
+    (before, step, after), (shared_before, shared_step, shared_after) = found
+    assert np.allclose(shared_before, before, atol=1e-5)
+    assert shared_step.loss == pytest.approx(step.loss, rel=1e-5)
+    assert shared_step.grad_norm == pytest.approx(step.grad_norm, rel=1e-4)
+    assert np.allclose(shared_after, after, atol=2e-3), "the weights have moved alike"
+    laid = rows_of(together[0], share=True)
+    assert laid.ids.size < 0.8 * len(together[0].tokens)
+    assert (laid.ids[0, laid.places] == together[0].tokens).all()
+
+
 @pytest.mark.parametrize("method", PAIR_METHODS[1:])
 def test_methods_without_reference_learn_the_preference(
     tiny_model: Path, tmp_path: Path, method: str
@@ -273,7 +301,7 @@ def test_micro_batch_changes_nothing_that_is_learned(
         ("dpo: {beta: 0}", "a number above 0"),
         ("dpo: {label_smoothing: 0.5}", "below 0.5"),
         ("checkpoints: {best: kl}", "does not report kl"),
-        ("checkpoints: {best: perplexity}", "perplexity is not evaluated"),
+        ("checkpoints: {best: perplexity}", "does not report perplexity"),
         ("data: {train: rows.jsonl, train_on: all}", "would count the prompt"),
     ],
 )

@@ -9,7 +9,8 @@ from engine.config.values import NO, YES
 from engine.methods import method_named
 from engine.metrics.registry import EVAL_LOSS, describe, reported
 
-ALWAYS = (EVAL_LOSS, "perplexity")
+PERPLEXITY = "perplexity"
+ALWAYS = (EVAL_LOSS, PERPLEXITY)
 """Metrics of every evaluation, asked for or not."""
 GIVEN_TO_TEMPLATES = ("messages", "tools", "documents", "add_generation_prompt")
 
@@ -178,13 +179,15 @@ def _evaluation(config: Recipe) -> list[str]:
             found.append(
                 f"evaluation.metrics: {name} asks validation prompts, and data.validation: 0 turns validation off"
             )
-    always = ALWAYS if method.samples == "supervised" else (EVAL_LOSS,)
-    if best in reported() and best not in method.metrics:
+    of_others = set(reported()) - set(method.metrics)
+    if method.samples != "supervised":
+        of_others.add(PERPLEXITY)
+    if best in of_others:
         found.append(
             f"checkpoints.best: training.method: {method.name} does not report {best}; "
             f"use {' or '.join((*method.metrics, EVAL_LOSS))}"
         )
-    elif best not in (*always, *asked, *method.metrics):
+    elif best not in (*ALWAYS, *asked, *method.metrics):
         found.append(f"checkpoints.best: {best} is not evaluated; add it to evaluation.metrics")
     if config.data.validation == 0:
         if best != EVAL_LOSS:

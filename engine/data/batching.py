@@ -70,15 +70,17 @@ def micro_batches(
 
 
 def _grouped(examples: Examples, groups: Int32, chosen: Indexes, cut: Cut, padding: int) -> list[Batch]:
-    """The same for groups, each as long as its longest example times its size."""
+    """The same for groups: packed, each takes what its examples take; padded, its longest example times its size."""
     if not len(chosen):
         return []
     starts = np.flatnonzero(np.diff(groups[chosen], prepend=groups[chosen[0]] - 1))
     members = np.split(chosen, starts[1:])
     most = max(map(len, members))
-    lengths = np.maximum.reduceat(examples.lengths[chosen], starts)
+    of_groups = np.add if cut.packing else np.maximum
+    lengths = of_groups.reduceat(examples.lengths[chosen], starts)
     order = np.argsort(-lengths, kind="stable")
-    caps = replace(cut, rows=max(1, cut.rows // most), tokens=max(1, cut.tokens // most))
+    tokens = cut.tokens if cut.packing else max(1, cut.tokens // most)
+    caps = replace(cut, rows=max(1, cut.rows // most), tokens=tokens)
     return [
         batch_of(
             examples, np.concatenate([members[place] for place in order[start:end]]), cut.packing, padding

@@ -24,6 +24,8 @@ class SegmentAttention:
     def __init__(self) -> None:
         self.lengths: list[int] | None = None
         """None: rows hold one example each, with padding on the right, where causality hides it."""
+        self.prefixes: list[int] | None = None
+        """Of each example, how many first tokens of the one before it are its own first tokens too; None: of none."""
 
     def __call__(
         self,
@@ -40,17 +42,25 @@ class SegmentAttention:
     ) -> tuple[Tensor, None]:
         """query `[rows, heads, n, d]`, key and value `[rows, kv_heads, n, d]` to `[rows, n, heads, d]`."""
         lengths = self.lengths or [query.shape[2]]
-        windowed = sliding_window is not None and max(lengths) > sliding_window
+        prefixes = self.prefixes or [0] * len(lengths)
+        longest = max(map(sum, zip(lengths, prefixes, strict=True)))
+        windowed = sliding_window is not None and longest > sliding_window
         alike = query.shape[-1] == value.shape[-1]  # not in DeepSeek's latent attention
         if query.device.type == "cpu" and alike and not (dropout or windowed or softcap is not None):
             scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-            return CausalAttention.apply(query, key, value, lengths, scale), None
+            return CausalAttention.apply(query, key, value, lengths, prefixes, scale), None
         grouped = query.shape[1] != key.shape[1]
         # split, not slices: its backward is one concatenation, where each slice's would fill a whole row with zeros
         parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
-        outputs = []
-        for q, k, v in parts:
-            band = _band(q.shape[2], sliding_window, q.device)
+        outputs: list[Tensor] = []
+        before = query, key, value
+        for (q, own_k, own_v), prefix in zip(parts, prefixes, strict=True):
+            k, v = (
+                torch.cat([other[:, :, :prefix], own], 2) if prefix else own
+                for other, own in ((before[1], own_k), (before[2], own_v))
+            )
+            before = q, own_k, own_v
+            band = _band(q.shape[2], prefix, sliding_window, q.device)
             if softcap is not None:
                 output = _capped(q, k, v, band, softcap, scaling)
             else:
@@ -85,13 +95,16 @@ def looks_in_chunks(config: Any) -> bool:
     return getattr(config, "attention_chunk_size", None) is not None
 
 
-def _band(length: int, window: int | None, device: torch.device) -> Tensor | None:
-    """Mask of what a token sees, `[length, length]`, where a sliding window hides some of what causality leaves."""
-    if window is None or length <= window:
+def _band(length: int, prefix: int, window: int | None, device: torch.device) -> Tensor | None:
+    """Mask of what each of `length` tokens sees of the `prefix` in front of them and of themselves, `[length, prefix +
+    length]`; None where causality alone says it."""
+    size = prefix + length
+    windowed = window is not None and size > window
+    if not prefix and not windowed:
         return None
-    position = torch.arange(length, device=device)
-    distance = position[:, None] - position
-    return (distance >= 0) & (distance < window)
+    position = torch.arange(size, device=device)
+    distance = position[prefix:, None] - position
+    return (distance >= 0) & (distance < window) if windowed else distance >= 0
 
 
 def _capped(

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from engine.backend_spec import Dtype
 from engine.backends.base import Decoder, MemoryReading
-from engine.backends.layout import rows_of
+from engine.backends.layout import Rows, rows_of
 from engine.backends.sampling import Sampler
 from engine.backends.torch import generate as answers
 from engine.backends.torch import memory
@@ -280,15 +280,18 @@ class TorchModel:
     def _predictions(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Flat positions in the batch's rows that predict a trained token, and those tokens."""
         trained = batch.trained
-        where, targets = rows_of(batch).places[trained], batch.targets[trained].astype(np.int64)
+        where, targets = self._rows(batch).places[trained], batch.targets[trained].astype(np.int64)
         return torch.from_numpy(where).to(self.device), torch.from_numpy(targets).to(self.device)
 
     def _losses_of_logits(self, batch: Batch, where: Tensor, targets: Tensor) -> Tensor:
         """Losses `[n]` from the model's own logits, for a head that is more than a product."""
-        width = int(batch.lengths.max()) if not batch.packed else len(batch.tokens)
+        width = self._rows(batch).ids.shape[1]
         logits = self._forward(self.network, batch).logits[:, -width:]  # after virtual tokens
         logits = logits.flatten(0, 1).index_select(0, where)
         return cross_entropy(logits.float(), targets, reduction="none")
+
+    def _rows(self, batch: Batch) -> Rows:
+        return rows_of(batch, share=self.segmented)
 
     def _hidden_at(self, batch: Batch, where: Tensor) -> Tensor:
         """The last layer's output at these flat positions, `[n, width]`."""
@@ -303,11 +306,11 @@ class TorchModel:
 
         Padding lies on the right, where causality hides it from every real token: no mask is needed.
         """
-        rows = rows_of(batch)
+        rows = self._rows(batch)
         ids = torch.from_numpy(rows.ids.astype(np.int64)).to(self.device)
         positions = rows.positions()
         places = None if positions is None else torch.from_numpy(positions).to(self.device)
-        self.attention.lengths = rows.lengths
+        self.attention.lengths, self.attention.prefixes = rows.lengths, rows.prefixes
         with self.casting(), self._keeping():
             return network(input_ids=ids, position_ids=places, attention_mask=None, use_cache=False)
 
@@ -333,7 +336,9 @@ class TorchModel:
     def answering(self) -> Iterator[None]:
         """Answers need a key-value cache, which packed rows and checkpointing cannot have."""
         with self.evaluating(), self.casting():
-            self.attention.lengths = None  # those of the last packed row are no prompt's
+            self.attention.lengths = self.attention.prefixes = (
+                None  # those of the last packed row are no prompt's
+            )
             if self.segmented:
                 self.network.set_attn_implementation("sdpa")
             try:

@@ -23,19 +23,32 @@ UNIT = 32
 
 
 class CausalAttention(torch.autograd.Function):
-    """Examples end to end: q `[rows, heads, n, d]`, k and v `[rows, kv_heads, n, d]` to `[rows, n, heads, d]`."""
+    """Examples end to end: q `[rows, heads, n, d]`, k and v `[rows, kv_heads, n, d]` to `[rows, n, heads, d]`.
+
+    An example also sees so many first tokens of the one before it as its `prefixes` say.
+    """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], scale: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        lengths: Sequence[int],
+        prefixes: Sequence[int],
+        scale: float,
+    ) -> Tensor:
         output = q.new_empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3])
         sums = q.new_empty(q.shape[:3], dtype=torch.float32)
-        for span in _spans(lengths):
-            part, sums[:, :, span] = FORWARD(
-                q[:, :, span], k[:, :, span], v[:, :, span], 0.0, True, scale=scale
-            )
+        for span, prefix in _spans(lengths, prefixes):
+            part, own = FORWARD(q[:, :, span], k[:, :, span], v[:, :, span], 0.0, True, scale=scale)
+            if prefix is not None:
+                seen = FORWARD(q[:, :, span], k[:, :, prefix], v[:, :, prefix], 0.0, False, scale=scale)
+                part, own = _joint(part, own, *seen)
+            sums[:, :, span] = own
             output[:, span] = part.transpose(1, 2)
         ctx.save_for_backward(q, k, v, output, sums)
-        ctx.lengths, ctx.scale = lengths, scale
+        ctx.lengths, ctx.prefixes, ctx.scale = lengths, prefixes, scale
         return output
 
     @staticmethod
@@ -43,20 +56,43 @@ class CausalAttention(torch.autograd.Function):
         q, k, v, output, sums = ctx.saved_tensors
         gradients = fused_gradients if q.dtype == torch.float32 else tiled_gradients
         grads = tuple(torch.empty_like(x.transpose(1, 2)).transpose(1, 2) for x in (q, k, v))
-        for span in _spans(ctx.lengths):
+        for span, prefix in _spans(ctx.lengths, ctx.prefixes):
             slopes, part = (x[:, span].transpose(1, 2) for x in (grad, output))
             own = gradients(
                 slopes, q[:, :, span], k[:, :, span], v[:, :, span], part, sums[:, :, span], ctx.scale
             )
             for whole, of_example in zip(grads, own, strict=True):
                 whole[:, :, span] = of_example
-        return *grads, None, None
+            if prefix is None:
+                continue
+            more = gradients(
+                slopes,
+                q[:, :, span],
+                k[:, :, prefix],
+                v[:, :, prefix],
+                part,
+                sums[:, :, span],
+                ctx.scale,
+                False,
+            )
+            for whole, place, of_prefix in zip(grads, (span, prefix, prefix), more, strict=True):
+                whole[:, :, place] += of_prefix  # the prefix lies in an example that came before this one
+        return *grads, None, None, None
 
 
-def _spans(lengths: Sequence[int]) -> Iterator[slice]:
-    end = 0
-    for length in lengths:
-        yield slice(end, end := end + length)
+def _spans(lengths: Sequence[int], prefixes: Sequence[int]) -> Iterator[tuple[slice, slice | None]]:
+    """Where each example lies, and where its prefix does: at the start of the example before."""
+    start, before = 0, 0
+    for length, prefix in zip(lengths, prefixes, strict=True):
+        yield slice(start, start + length), slice(before, before + prefix) if prefix else None
+        start, before = start + length, start
+
+
+def _joint(one: Tensor, one_sums: Tensor, other: Tensor, other_sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention over two sets of keys from that over each: outputs `[…, n, d]`, logarithms of the sums `[…, n]`."""
+    sums = torch.logaddexp(one_sums, other_sums)
+    first, second = ((part - sums).exp().unsqueeze(-1) for part in (one_sums, other_sums))
+    return (first * one.float() + second * other.float()).to(one.dtype), sums
 
 
 @dataclass(frozen=True)
@@ -66,9 +102,11 @@ class _Example:
     `sums` and `dots` are fp32 `[groups, heads, n, 1]`; n is a multiple of UNIT, and zeros fill it up.
     """
 
-    q: Tensor
     k: Tensor
     v: Tensor
+    causal: bool
+    """True if the keys are the queries' own tokens, False if all of them come before."""
+    q: Tensor
     slopes: Tensor
     sums: Tensor
     dots: Tensor
@@ -78,13 +116,18 @@ class _Example:
         size = self.q.shape[2]
         return (slice(start, min(start + TILE, size)) for start in range(0, size, TILE))
 
+    def keys(self, tile: slice) -> slice:
+        """Keys that a tile's queries see any of."""
+        return slice(0, tile.stop if self.causal else self.k.shape[1])
+
     def probabilities(self, tile: slice) -> Tensor:
-        """Those of a tile's queries for all keys up to its end, fp32 `[groups, heads * tile, end]`."""
+        """Those of a tile's queries for its `keys`, fp32 `[groups, heads * tile, keys]`."""
         queries = _joined(self.q, tile).float()
-        scores = torch.bmm(queries, self.k[:, : tile.stop].float().transpose(1, 2))
+        scores = torch.bmm(queries, self.k[:, self.keys(tile)].float().transpose(1, 2))
         by_head = self.by_head(scores, tile)
         by_head.sub_(self.sums[:, :, tile]).exp_()
-        by_head[..., tile].masked_fill_(_later(tile.stop - tile.start), 0)
+        if self.causal:
+            by_head[..., tile].masked_fill_(_later(tile.stop - tile.start), 0)
         return scores
 
     def by_head(self, joined: Tensor, tile: slice) -> Tensor:
@@ -93,30 +136,47 @@ class _Example:
 
 
 def fused_gradients(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, output: Tensor, sums: Tensor, scale: float
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    output: Tensor,
+    sums: Tensor,
+    scale: float,
+    causal: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same as `tiled_gradients`, by torch's own, which is as fast in fp32."""
-    q_grad, k_grad, v_grad = BACKWARD(grad, q, k, v, output, sums, 0.0, True, scale=scale)
+    q_grad, k_grad, v_grad = BACKWARD(grad, q, k, v, output, sums, 0.0, causal, scale=scale)
     return q_grad, k_grad, v_grad
 
 
 def tiled_gradients(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, output: Tensor, sums: Tensor, scale: float
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    output: Tensor,
+    sums: Tensor,
+    scale: float,
+    causal: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of one example's q `[rows, heads, n, d]`, k and v `[rows, kv_heads, n, d]`.
+    """Gradients of one example's q `[rows, heads, n, d]`, k and v `[rows, kv_heads, m, d]`.
+
+    Of keys that are not `causal`, each query sees all. `sums` are over all keys that a query sees, also those of
+    another call.
 
     With P = exp(scale q k^T - sums): dv = P^T grad, dS = P (grad v^T - sum(grad output)), dq = scale dS k and
     dk = scale dS^T q (arXiv:2205.14135, appendix B.4). Scores are products in fp32, the rest in q's format with
     sums in fp32.
     """
     dots = (grad * output).sum(-1, keepdim=True, dtype=torch.float32)
-    laid = (_laid(x, k.shape[1]) for x in (q * scale, k, v, grad, sums.unsqueeze(-1), dots))
-    q_laid, k_laid, v_laid, *rest = laid
-    example = _Example(q_laid, k_laid[:, 0], v_laid[:, 0], *rest)
+    laid = [_laid(x, k.shape[1]) for x in (q * scale, grad, sums.unsqueeze(-1), dots)]
+    k_laid, v_laid = (_laid(x, k.shape[1])[:, 0] for x in (k, v))
+    example = _Example(k_laid, v_laid, causal, *laid)
     grad_q = torch.empty_like(example.q)
     grad_k, grad_v = (torch.zeros_like(x, dtype=torch.float32) for x in (example.k, example.v))
     for tile in example.tiles:
-        keys, slopes = slice(0, tile.stop), _joined(example.slopes, tile)
+        keys, slopes = example.keys(tile), _joined(example.slopes, tile)
         p = example.probabilities(tile)
         grad_v[:, keys] += torch.bmm(p.to(q.dtype).transpose(1, 2), slopes)
         of_scores = torch.bmm(slopes, example.v[:, keys].transpose(1, 2)).float()
