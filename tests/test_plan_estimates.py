@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from engine.data.types import Examples
 from engine.errors import DataError
 from engine.hardware.probe import Machine
+from engine.planning.backend_choice import choose_backend
 from engine.planning.plan import Plan
+from engine.planning.planner import make_plan
 from engine.planning.row_stats import RowStats
 from tests.plan_fixtures import CPU, CUDA, GB, LARGE, MPS, SMALL, flat, plan, planned, recipe, with_gpu
 
@@ -103,6 +105,21 @@ def test_every_field_of_earlier_plan_is_read() -> None:
 def test_a_plan_is_for_one_process() -> None:
     made = plan(CUDA).decisions
     assert (made.processes, made.strategy) == (1, "single")
+
+
+def test_time_counts_what_a_method_looks_at_beside_its_steps() -> None:
+    """A reference is one pass without gradients, whatever the epochs; KTO looks at other prompts in every step too."""
+    rows = RowStats.uniform(1000, 100, 0.5)
+
+    def flops(method: str, epochs: float) -> float:
+        config = recipe(training={"method": method, "epochs": epochs})
+        return make_plan(config, CPU, choose_backend(CPU, config, SMALL), SMALL, rows).work.flops
+
+    reference = flops("dpo", 2) - flops("simpo", 2)
+    assert reference == pytest.approx(flops("dpo", 8) - flops("simpo", 8))
+    assert reference == pytest.approx(flops("dpo", 0.5) * 2 - flops("simpo", 0.5) * 2)
+    assert 0.15 < reference / flops("simpo", 2) < 0.3, "a third to a half of one epoch's arithmetic"
+    assert flops("kto", 2) - flops("simpo", 2) == pytest.approx(4 * reference)
 
 
 def test_sample_statistics_stand_for_all_rows() -> None:

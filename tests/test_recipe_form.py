@@ -1,17 +1,20 @@
 """The form's fields come from the schema, and what is typed into them means what it would in the text."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.config.adapters import ADAPTER_TYPES
-from engine.config.form import Field, fields, section_help, values
+from engine.config.form import Field, fields, fields_of, section_help, values
 from engine.config.load import load_text
 from engine.config.patch import set_value
 from engine.config.registries import FORMATS, TEMPLATES
 from engine.config.schema import TrainConfig
 from engine.data.formats import registry
 from engine.errors import ConfigError
+from engine.methods import OWN, method_named
 from screens.recipe.field_lines import LABEL, SHORT
 
 BASE = "model:\n  base: starter\ndata:\n  train: starter\n"
@@ -25,14 +28,24 @@ def test_recipe_format_names_match_row_formats() -> None:
     assert set(FORMATS) == {"auto", *registry.FORMATS}
 
 
+def _keys(sections: Mapping[str, Any]) -> set[str]:
+    """Dotted keys of the sections; a name alone where it is no section."""
+    found: set[str] = set()
+    for name, section in sections.items():
+        keys = getattr(section, "model_fields", None)
+        found |= {f"{name}.{inner.alias or key}" for key, inner in keys.items()} if keys else {name}
+    return found
+
+
 def test_every_schema_key_has_form_field() -> None:
     """The field has the help of its key."""
-    names = set()
-    for name, info in TrainConfig.model_fields.items():
-        section = info.annotation
-        keys = getattr(section, "model_fields", None)
-        names |= {f"{name}.{inner.alias or key}" for key, inner in keys.items()} if keys else {name}
-    assert {one.name for one in fields()} == names
+    sections = {name: info.annotation for name, info in TrainConfig.model_fields.items()}
+    of_methods = {name: method_named(name).config for name in OWN}
+    assert {one.name for one in fields()} == _keys(sections) | _keys(of_methods) - set(OWN)
+    for method in OWN:
+        assert {one.name for one in fields_of(method)} == _keys(sections) | _keys(
+            {method: of_methods[method]}
+        ) - {method}
     assert all(one.help and one.rule for one in fields())
     assert all(section_help(one.section) for one in fields() if one.section)
 
@@ -41,13 +54,14 @@ def test_form_labels_leave_space_before_values() -> None:
     assert [field.key for field in fields() if len(SHORT.get(field.key, field.key)) >= LABEL] == []
 
 
-def test_form_defaults_are_recipe_defaults() -> None:
-    text = BASE
-    for one in fields():
-        if one.default is not None:
+@pytest.mark.parametrize("method", OWN)
+def test_form_defaults_are_recipe_defaults(method: str) -> None:
+    text = base = f"{BASE}training:\n  method: {method}\n"
+    for one in fields_of(method):
+        if one.default is not None and one.name != "training.method":
             text = set_value(text, one.name, one.parse(one.default))
     path = Path("/recipes/train.yml")
-    assert load_text(text, path).config == load_text(BASE, path).config
+    assert load_text(text, path).config == load_text(base, path).config
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from engine.config.rules import JsonSchema, alternatives, choices, recipe_schema
 from engine.config.yaml_reader import Node, read_yaml, scalar
 from engine.config.yaml_writer import Written, inline
 from engine.errors import ConfigError
+from engine.methods import installed_methods
 
 Kind = Literal["choice", "number", "text", "yaml"]
 """`choice` is one of a few words; `number` and `text` are typed; `yaml` may be a list or a mapping too."""
@@ -61,6 +62,12 @@ def fields() -> tuple[Field, ...]:
         if inside:
             found += _fields(name, inside["properties"])
     return tuple(found)
+
+
+def fields_of(method: str) -> tuple[Field, ...]:
+    """Every key of a recipe with this training method: without the sections of the others."""
+    others = {one.name for one in installed_methods()} - {method}
+    return tuple(field for field in fields() if field.section not in others)
 
 
 def section_help(name: str) -> str:

@@ -73,9 +73,13 @@ def recipe_schema() -> JsonSchema:
     schema = TrainConfig.model_json_schema() | {"additionalProperties": False}
     for kind in (Recipe, Adapter):
         _describe(kind.__module__, schema["$defs"] | {Recipe.__name__: schema})
+    sections = schema["properties"]
+    after = list(sections)[list(sections).index("training") + 1 :]
     for method in installed_methods():
         if method.config is not None:
             _add_section(schema, method.name, method.config)
+    for name in after:  # the methods' sections stand behind the one that chooses among them
+        sections[name] = sections.pop(name)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "ft recipe"}
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from engine.backend_spec import Attention, BackendSpec, Kernels, Load
 from engine.config.schema import TrainConfig
 from engine.hardware.probe import Machine
+from engine.methods import method_named
 from engine.models.adapters import trained_parameters, vocabulary_parameters
 from engine.models.saved_adapter import SavedAdapter
 from engine.models.shape import ModelShape
+from engine.objectives.base import Objective
 from engine.planning import batch, choices, limits, notices, speed
 from engine.planning.advice import advise
 from engine.planning.backend_choice import Chosen, choose_backend
@@ -176,13 +178,13 @@ def _work(inputs: _Inputs, load: Load, layout: _Layout) -> tuple[Work, dict[str,
     rows, shape = inputs.rows, inputs.shape
     steps, epochs, steps_why = _steps(inputs.config, rows.examples // rows.size)
     tokens = rows.tokens
-    flops = speed.flops(
-        shape,
-        load,
-        tokens * epochs / (1.0 if layout.packing else 1.0 - layout.padded),
-        tokens * epochs * rows.trained_share,
-        rows.mean_square,
-    )
+    filled, looks = 1.0 if layout.packing else 1.0 - layout.padded, _looks(inputs.config, epochs)
+
+    def of(passes: float) -> tuple[float, float, float]:
+        """Tokens that are computed, tokens that are trained, and the length that attention sees."""
+        return tokens * passes / filled, tokens * passes * rows.trained_share, rows.mean_square
+
+    flops = speed.flops(shape, load, *of(epochs)) + speed.forward_flops(shape, load, *of(looks))
     work = Work(
         epochs=epochs,
         steps=steps,
@@ -195,6 +197,13 @@ def _work(inputs: _Inputs, load: Load, layout: _Layout) -> tuple[Work, dict[str,
         flops=flops,
     )
     return work, {"steps": steps_why, **_length_reasons(inputs.config, shape, rows.longest)}
+
+
+def _looks(config: TrainConfig, epochs: float) -> float:
+    """Passes over the rows without gradients: for the reference once, for the divergence from it in every step."""
+    objective: Objective = method_named(config.training.method).objective(config.method_config)
+    first = min(epochs, 1.0)
+    return first * objective.needs_reference + (first + epochs) * objective.needs_divergence
 
 
 def _decisions(inputs: _Inputs, precision: Precision, layout: _Layout, micro: MicroBatch) -> Decisions:

@@ -22,6 +22,15 @@ def flops(shape: ModelShape, load: Load, tokens: float, trained_tokens: float, m
     return linear + adapter + head + scores * (3.5 + (1.0 if load.checkpointing else 0.0))
 
 
+def forward_flops(
+    shape: ModelShape, load: Load, tokens: float, trained_tokens: float, mean_square: float
+) -> float:
+    """The same for tokens that are only looked at, as for the log-probabilities of a reference."""
+    linear = 2.0 * (shape.linear_parameters + (load.trained - load.vocabulary if load.rank else 0)) * tokens
+    head = 2.0 * shape.hidden * shape.vocab * trained_tokens
+    return linear + head + 2.0 * shape.layers * shape.heads * shape.head_dim * mean_square * tokens
+
+
 def flops_per_second(machine: Machine, spec: BackendSpec, compute: Dtype) -> tuple[float | None, str]:
     """FLOP/s of this machine, and where the figure comes from; None where nothing is known."""
     measured = machine.flops.get(spec.speed_key(machine.device, compute))

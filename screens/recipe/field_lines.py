@@ -9,7 +9,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.config.form import Field, fields
+from engine.config.form import Field, fields_of
 from screens.recipe.line_editor import LineEditor
 
 LABEL = 17
@@ -20,6 +20,9 @@ SHORT = {
     "early_stopping_patience": "early stopping",
     "trust_remote_code": "trust code",
     "template_variables": "template values",
+    "undesirable_weight": "weight of bad",
+    "desirable_weight": "weight of good",
+    "length_normalised": "by length",
 }
 """Keys that are too long for a label."""
 
@@ -52,20 +55,27 @@ class FieldLines(ScrollView):
 
     def __init__(self) -> None:
         super().__init__()
-        # Where there is nothing to choose yet, the text alone may say it.
-        self.fields = [one for one in fields() if one.kind != "choice" or len(one.choices) > 1]
-        self.lines: list[str | Field] = []
-        """Headings and fields from top to bottom; a heading that is empty is a blank line."""
-        for number, field in enumerate(self.fields):
-            if number == 0 or field.section != self.fields[number - 1].section:
-                self.lines += ["", field.section or "run"] if number else [field.section or "run"]
-            self.lines.append(field)
         self.said: Mapping[str, str] = {}
         self.wrong: frozenset[str] = frozenset()
+        self.fields: list[Field] = []
+        self.lines: list[str | Field] = []
+        """Headings and fields from top to bottom; a heading that is empty is a blank line."""
+        self._lay("sft")
         self.here = self.fields[0]
         self.typed: str | None = None
         """Text typed into the current field; None where it is as in the recipe."""
         self.caret = 0
+
+    def _lay(self, method: str) -> None:
+        """Lay out the fields of a recipe with this training method."""
+        self.method = method
+        # Where there is nothing to choose yet, the text alone may say it.
+        self.fields = [one for one in fields_of(method) if one.kind != "choice" or len(one.choices) > 1]
+        self.lines = []
+        for number, field in enumerate(self.fields):
+            if number == 0 or field.section != self.fields[number - 1].section:
+                self.lines += ["", field.section or "run"] if number else [field.section or "run"]
+            self.lines.append(field)
 
     def on_mount(self) -> None:
         self.virtual_size = Size(0, len(self.lines))
@@ -82,6 +92,14 @@ class FieldLines(ScrollView):
 
     def _say(self, said: Mapping[str, str], wrong: frozenset[str]) -> None:
         """Draw the lines that have changed; most stay as they are while somebody types."""
+        if (method := said.get("training.method", "sft")) != self.method:
+            self._lay(method)
+            if self.here not in self.fields:
+                self.here = self.fields[0]
+            self.said, self.wrong = said, wrong
+            self.virtual_size = Size(0, len(self.lines))
+            self.refresh()
+            return
         before = self._shown()
         self.said, self.wrong = said, wrong
         for number, (old, new) in enumerate(zip(before, self._shown(), strict=True)):

@@ -3,6 +3,7 @@
 from engine.config.migration import axolotl_data, lora, steps
 from engine.config.migration.convert import is_off, number, switch, text, whole, words
 from engine.config.migration.draft import Draft
+from engine.config.migration.preference import AXOLOTL
 from engine.config.migration.rules import By, No, Table, To, each, named
 from engine.config.migration.steps import on
 from engine.config.migration.training_arguments import (
@@ -214,7 +215,10 @@ TABLE: Table = {
         By(adapter, ("adapter.type", *lora.ADAPTER, *lora.TARGETS, "adapter.rslora", "adapter.init")),
     ),
     "lora_model_dir": By(start, ("adapter.from",)),
-    "rl": By(axolotl_data.method, ("training.method",)),
+    **each(
+        "rl rl_beta dpo_label_smoothing orpo_alpha simpo_gamma kto_desirable_weight kto_undesirable_weight",
+        By(axolotl_data.method, (*AXOLOTL.ours(), "dpo.loss", "dpo.length_normalised")),
+    ),
     **each("micro_batch_size gradient_accumulation_steps batch_size", By(batch, steps.BATCH)),
     "num_epochs": By(length, steps.LENGTH),
     "max_steps": By(length, steps.LENGTH),
@@ -304,6 +308,10 @@ TABLE: Table = {
         No(SEVERAL),
     ),
     **each("remove_unused_columns skip_prepare_dataset", No(LOADING)),
-    **each("trl qat ebft reward_model num_labels rl_beta", No("sft compares no answers")),
+    **each("trl qat ebft reward_model num_labels", No("ft has no such training")),
+    **each(
+        "cpo_alpha rpo_alpha dpo_use_weighting dpo_norm_loss dpo_loss_type",
+        No("the method's own loss stands"),
+    ),
     "strict": No("ft always refuses unknown keys"),
 }

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine import methods, plugins
 from engine.config.migration.convert import Refused, number, switch, text
 from engine.config.migration.draft import Draft
+from engine.config.migration.preference import AXOLOTL, IPO_WHY
 
 TRAIN = ("data.train", "data.columns", "model.chat_template")
 TEMPLATES: Mapping[str, str] = {
@@ -100,19 +100,15 @@ def trained(draft: Draft) -> None:
 
 
 def method(draft: Draft) -> None:
-    """Training by preferences, where a method of that name is installed."""
+    """Training by preferences."""
     name = draft.read("rl", text, "").lower()
-    if name:
-        by_name(draft, "rl", name)
-
-
-def by_name(draft: Draft, key: str, name: str) -> None:
-    """The training method of this name, if there is one; else the better answers are trained."""
-    if name in methods.OWN or name in plugins.installed(plugins.METHODS):
-        draft.take("training.method", name, key)
-    else:
-        instead = "training.method: sft, which trains the chosen answers alone"
-        draft.leave([key], f"ft has no method {name}"[:80], instead)
+    if name == "ipo":
+        draft.take("training.method", "dpo", "rl")
+        AXOLOTL.read(draft, "rl", "dpo")
+        draft.imply("dpo.loss", "ipo", "rl: ipo is a loss of dpo's")
+        draft.imply("dpo.length_normalised", True, IPO_WHY)
+    elif name:
+        AXOLOTL.read(draft, "rl", name)
 
 
 def _listed(given: Any) -> list[Any]:

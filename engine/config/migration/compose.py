@@ -7,6 +7,7 @@ from typing import Any
 from engine.config.migration.report import Changed, Entry, Implied, Taken, Unmatched
 from engine.config.sections import Recipe
 from engine.config.yaml_writer import inline
+from engine.methods import OWN
 from engine.redaction import redacted
 from engine.text import printable
 
@@ -25,13 +26,20 @@ def recipe_text(tool: str, source: str, entries: Sequence[Entry]) -> str:
     values = {one.key: (one.value, _comment(tool, one)) for one in entries if not isinstance(one, Unmatched)}
     values = {key: values.get(key, stands_in) for key, stands_in in MISSING.items()} | values
     lines = [f"# From {_line(source)}, a configuration of {tool}, by ft init --from.", ""]
-    for name in Recipe.model_fields:
+    for name in _sections():
         inside = {key.partition(".")[2]: said for key, said in values.items() if key.startswith(f"{name}.")}
         if inside:
             lines += [f"{name}:", *_section(inside), ""]
         elif name in values:
             lines += [*_aligned({name: values[name]}, ""), ""]
     return "\n".join([*lines, *_unmatched(tool, entries)]).rstrip() + "\n"
+
+
+def _sections() -> list[str]:
+    """A recipe's sections in order: those of the methods stand behind the one that chooses among them."""
+    names = [*Recipe.model_fields]
+    after = names.index("training") + 1
+    return [*names[:after], *OWN, *names[after:]]
 
 
 def shown(value: Any, most: int = 60) -> str:

@@ -7,6 +7,7 @@ from engine.config.migration.convert import Refused, words
 from engine.config.migration.places import Places
 from engine.config.migration.report import Changed, Entry, Implied, Taken, Unmatched
 from engine.config.schema import TrainConfig
+from engine.methods import method_named
 
 Value = TypeVar("Value")
 
@@ -119,6 +120,7 @@ def default_of(key: str) -> Any:
     *sections, last = key.split(".")
     model: Any = TrainConfig
     for name in sections:
-        model = model.model_fields[name].annotation
+        field = model.model_fields.get(name)
+        model = field.annotation if field else method_named(name).config
     field = model.model_fields.get("from_" if last == "from" else last)
     return None if field is None or field.is_required() else field.default

@@ -1,9 +1,9 @@
 """LLaMA-Factory's YAML or JSON; names and defaults from its hparams (August 2026)."""
 
 from engine.config.migration import llama_factory_data, lora, steps
-from engine.config.migration.axolotl_data import by_name
 from engine.config.migration.convert import is_off, number, switch, text, whole
 from engine.config.migration.draft import Draft
+from engine.config.migration.preference import LLAMA_FACTORY
 from engine.config.migration.rules import By, No, Table, To, each, named
 from engine.config.migration.steps import on
 from engine.config.migration.training_arguments import LOADING, LOGS, OWN_FOLDER, SEVERAL, SPEED, TRACKED
@@ -65,7 +65,7 @@ def method(draft: Draft) -> None:
     elif stage == "sft":
         draft.take("training.method", "sft", "stage")
     else:
-        by_name(draft, "stage", stage)
+        LLAMA_FACTORY.read(draft, "stage", stage)
 
 
 def trained(draft: Draft) -> None:
@@ -165,7 +165,10 @@ TABLE: Table = {
     **each("add_tokens add_special_tokens resize_vocab", By(tokens, ("model.add_tokens",))),
     **each("dataset dataset_dir max_samples", By(llama_factory_data.train, ("data.train",))),
     **each("eval_dataset val_size", By(llama_factory_data.validation, ("data.validation",))),
-    "stage": By(method, ("training.method", "data.format")),
+    **each(
+        "stage pref_beta pref_loss dpo_label_smoothing simpo_gamma kto_chosen_weight kto_rejected_weight",
+        By(method, (*LLAMA_FACTORY.ours(), "data.format")),
+    ),
     **each("train_on_prompt mask_history", By(trained, ("data.train_on",))),
     **each("packing neat_packing", By(packing, ("data.packing",))),
     **each(
@@ -197,10 +200,7 @@ TABLE: Table = {
     **each(
         "freeze_trainable_layers freeze_trainable_modules freeze_extra_modules", No("ft freezes no layers")
     ),
-    **each(
-        "pref_beta pref_loss pref_ftx kto_chosen_weight kto_rejected_weight simpo_gamma ref_model dpo_label_smoothing",
-        No("sft compares no answers"),
-    ),
+    **each("pref_ftx ref_model", No("ft compares with the model before training, by the method's own loss")),
     **each(
         "use_galore use_apollo use_badam use_adam_mini use_muon use_llama_pro",
         No("ft trains with AdamW alone"),

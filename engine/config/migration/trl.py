@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.config.migration import lora, steps, training_arguments
-from engine.config.migration.axolotl_data import by_name
 from engine.config.migration.convert import is_off, real, switch, text, whole
 from engine.config.migration.draft import Draft
+from engine.config.migration.preference import TRL
 from engine.config.migration.rules import By, No, Table, To, each, named
 from engine.config.migration.steps import on
 from engine.config.migration.training_arguments import LOADING, SEVERAL, SPEED
@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, str] = {
     "DPOConfig": "dpo",
     "KTOConfig": "kto",
     "ORPOConfig": "orpo",
+    "CPOConfig": "cpo",
     "TrainingArguments": "sft",
     "UnslothTrainingArguments": "sft",
     "LoraConfig": "",
@@ -194,7 +195,7 @@ def method(draft: Draft) -> None:
         key for key in (*SECTIONS, *sorted(DPO)) if key in draft.given and SECTIONS.get(key, name) == name
     ]
     if name != "sft":
-        by_name(draft, says[0], name)
+        TRL.read(draft, says[0] if says else "loss_type", name)
     draft.told.update(SECTIONS.keys() & draft.given.keys())  # what they hold is told key by key
 
 
@@ -262,7 +263,10 @@ _OWN: Table = {
         By(data, ("data.train", "data.columns")),
     ),
     "dataset_test_split": By(validation, ("data.validation",)),
-    **each("beta SFTConfig", By(method, ("training.method",))),
+    **each(
+        "SFTConfig beta loss_type label_smoothing cpo_alpha simpo_gamma desirable_weight undesirable_weight",
+        By(method, tuple(TRL.ours())),
+    ),
     **each("assistant_only_loss completion_only_loss", By(trained, ("data.train_on",))),
     **each("packing packing_strategy", By(packing, ("data.packing",))),
     **each(
@@ -283,11 +287,10 @@ TABLE: Table = {
     **_OWN,
     **{key: rule for key, rule in ARGUMENTS.items() if key not in _OWN},
     "chat_template_path": No("model.chat_template takes a .jinja file", "the model's own"),
-    **each("loss_type loss_weights label_smoothing", No("ft's loss is the plain one of the method")),
-    **each(
-        "reference_free precompute_ref_log_probs disable_dropout max_prompt_length",
-        No("sft compares no answers"),
-    ),
+    "loss_weights": No("ft's loss is the plain one of the method"),
+    "precompute_ref_log_probs": No("ft always computes them once", "nothing"),
+    **each("reference_free max_prompt_length ld_alpha use_weighting", No("ft's methods have no such key")),
+    "disable_dropout": No("adapter.dropout is the recipe's own", "adapter.dropout"),
     **each(
         "bias layers_to_transform layers_pattern rank_pattern alpha_pattern exclude_modules finetune_last_n_layers",
         No("one rank and alpha for all layers, and no biases"),
