@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import methods
 from engine.config.schema import TrainConfig
 from engine.data import store
 from engine.data.cache import TRAIN, Inputs
@@ -21,7 +20,7 @@ from engine.data.tokenization.row_encoder import Encoded
 from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Examples, Message, Preference
 from engine.errors import ConfigError, DataError
-from engine.methods import Method, Samples
+from engine.methods import Samples
 from tests.test_data_golden import GOLDEN, shown
 from tests.test_data_prepare import chats, write
 
@@ -37,17 +36,10 @@ def recipe(path: Path, *, limit: int = 2048, template: str = "auto", **data: Any
     )
 
 
-@pytest.fixture(autouse=True)
-def methods_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training methods named after the samples that they take; ft itself has none yet."""
-    kinds: tuple[Samples, ...] = ("pairs", "labelled")
-    found = {kind: Method(kind, "engine.objectives.sft:Supervised", samples=kind) for kind in kinds}
-    monkeypatch.setattr(methods, "OWN", {**methods.OWN, **found})
-
-
 def taking(samples: Samples, config: TrainConfig) -> TrainConfig:
-    """The recipe with the method that takes such samples."""
-    training = config.training.model_copy(update={"method": samples})
+    """The recipe with a method that takes such samples."""
+    method = {"supervised": "sft", "pairs": "simpo", "labelled": "kto"}[samples]
+    training = config.training.model_copy(update={"method": method})
     return config.model_copy(update={"training": training})
 
 

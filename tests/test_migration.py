@@ -345,6 +345,18 @@ FACTORYS = {"model_name_or_path": "a/b", "finetuning_type": "lora", "template": 
 PREFERENCES: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     ("d.json", {"DPOConfig": {"beta": 0.2, "loss_type": "hinge"}}, "dpo", {"beta": 0.2, "loss": "hinge"}),
     ("d.json", {"DPOConfig": {"loss_type": "ipo"}}, "dpo", {"loss": "ipo", "length_normalised": True}),
+    (
+        "d.json",
+        {"DPOConfig": {"loss_type": "sigmoid", "label_smoothing": 0.1}},
+        "dpo",
+        {"label_smoothing": 0.0},
+    ),
+    (
+        "d.json",
+        {"DPOConfig": {"loss_type": "robust", "label_smoothing": 0.1}},
+        "dpo",
+        {"loss": "robust", "label_smoothing": 0.1},
+    ),
     ("d.json", {"ORPOConfig": {"beta": 0.4}}, "orpo", {"beta": 0.4}),
     ("d.json", {"CPOConfig": {"cpo_alpha": 0.5}}, "cpo", {"nll_weight": 0.5, "beta": 0.1}),
     ("d.json", {"CPOConfig": {"loss_type": "simpo", "beta": 2.5}}, "simpo", {"beta": 2.5, "gamma": 0.5}),

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import methods
 from engine.config.schema import TrainConfig
 from engine.data.cache import Inputs
 from engine.data.preview.previews import Previews
 from engine.data.preview.values import View
 from engine.data.token_spec import TokenSpec
-from engine.methods import Method
 from engine.models.local import TEMPLATE, TOKEN_FILES, TOKENIZERS, VOCABULARIES
 from engine.planning.cached import CachedPlanner
 from tests.test_data_prepare import chats, recipe, write
@@ -79,7 +77,7 @@ def test_changed_tokenizer_file_is_noticed(name: str, model: Path, tmp_path: Pat
     assert key() != kept
 
 
-def test_token_keys_come_from_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_keys_come_from_the_recipe() -> None:
     """A key that `of` forgets would be shown and cached as its default."""
     config = TrainConfig.model_validate(
         {
@@ -88,10 +86,9 @@ def test_token_keys_come_from_the_recipe(monkeypatch: pytest.MonkeyPatch) -> Non
                 "template_variables": {"enable_thinking": False}, "add_tokens": ["<note>"],
             },
             "data": {"train": "x.jsonl", "train_on": "last", "chunk_overlap": 3},
+            "training": {"method": "kto"},
         }
     )  # fmt: skip
-    pairs = Method("sft", "engine.objectives.sft:Supervised", samples="pairs")
-    monkeypatch.setattr(methods, "OWN", {"sft": pairs})
     spec, default = TokenSpec.of(config), TokenSpec()
     assert [
         field.name for field in fields(spec) if getattr(spec, field.name) == getattr(default, field.name)

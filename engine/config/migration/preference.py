@@ -20,6 +20,8 @@ class Keys:
     """Key of the loss of a pair; empty where there is none."""
     weights: Mapping[str, Mapping[str, tuple[str, float]]]
     """By method and key of its section: the tool's key, and its default."""
+    smoothed: tuple[str, ...] = ("sigmoid", "robust")
+    """Losses of dpo beside which it reads a share of wrong labels."""
     normalises_ipo: bool = False
     """True if its ipo takes the mean of an answer's log-probabilities, where the paper takes their sum."""
 
@@ -40,6 +42,9 @@ class Keys:
         else:
             take_method(draft, key, name)
         for ours, (theirs, default) in self.weights.get(name, {}).items():
+            if ours == "label_smoothing" and name == "dpo" and loss not in self.smoothed:
+                draft.leave([theirs], f"it means nothing there beside {self.loss}: {loss}", "nothing")
+                continue
             draft.take(f"{name}.{ours}", draft.read(theirs, real, default), theirs)
         if name not in ("dpo", "cpo") or not draft.has(self.loss):
             return
@@ -81,6 +86,7 @@ TRL = Keys(
             "undesirable_weight": ("undesirable_weight", 1.0),
         },
     },
+    smoothed=("robust",),
     normalises_ipo=True,
 )
 """Of TRL's trainers; SimPO is a loss of its CPOTrainer."""
