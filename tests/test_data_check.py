@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from engine import paths
 from engine.data import selection
-from engine.data.lint.linter import LintedRow
+from engine.data.lint.compared import ComparedRow
 from engine.data.lint_pass import LintPass
 from engine.data.preview import quick_check
 from engine.data.readers.offsets import LineRows
@@ -53,7 +53,7 @@ def interrupted_at(row: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) ->
     """Have ctrl-c pressed while the lint takes up that row, in the last look at it."""
     look = LintPass.add
 
-    def pressed(self: LintPass, first: int, rows: Sequence[LintedRow]) -> None:
+    def pressed(self: LintPass, first: int, rows: Sequence[ComparedRow]) -> None:
         look(self, first, rows)
         if any(number == row for number, _, _ in rows):
             for _ in range(times):

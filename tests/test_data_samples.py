@@ -1,6 +1,7 @@
 """Training methods take their samples whole: pairs with both answers, labelled answers good and bad."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from engine.config.schema import TrainConfig
 from engine.data import store
 from engine.data.cache import TRAIN, Inputs
+from engine.data.findings import Finding
 from engine.data.prepare import prepare, sample
 from engine.data.preview.previews import Previews
 from engine.data.preview.values import View
@@ -53,6 +55,86 @@ def pairs(count: int) -> list[dict[str, Any]]:
         }
         for number in range(count)
     ]
+
+
+def findings(
+    model: Path, tmp_path: Path, rows: Sequence[dict[str, Any]], samples: Samples
+) -> dict[str, Finding]:
+    """Findings of the lint by kind."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = taking(samples, recipe(path))
+    return {one.kind: one for one in prepare(config, model, lint=True).findings}
+
+
+def test_pairs_that_look_swapped_are_named(tiny_model: Path, tmp_path: Path) -> None:
+    rows = pairs(20)
+    rows[3]["chosen"] = [{"role": "assistant", "content": "I'm sorry, but I can't help with that."}]
+    rows[5]["rejected"] = [{"role": "assistant", "content": "Sorry, I cannot answer."}]
+    found = findings(tiny_model, tmp_path, rows, "pairs")["swapped"]
+    assert (found.count, found.of, found.severity) == (1, 20, "warning")
+    assert found.places[0].endswith("rows.jsonl:4")
+    assert "1 pair with a refusal as the chosen answer" in found.message
+
+
+def test_columns_can_be_turned_as_the_advice_says(tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in pairs(4)))
+    plain, turned = (
+        prepare(taking("pairs", recipe(path, **data)), tiny_model).train
+        for data in ({}, {"columns": {"chosen": "rejected", "rejected": "chosen"}})
+    )
+    assert plain[0].input_ids.tolist() == turned[1].input_ids.tolist()
+    assert plain[1].input_ids.tolist() == turned[0].input_ids.tolist()
+
+
+def test_pairs_after_different_turns_are_named(tiny_model: Path, tmp_path: Path) -> None:
+    rows = pairs(12)
+    first = {"role": "user", "content": "Hello there."}
+    rows[2] = {
+        "chosen": [
+            first,
+            {"role": "user", "content": "What is it?"},
+            {"role": "assistant", "content": "Tea."},
+        ],
+        "rejected": [
+            first,
+            {"role": "user", "content": "Who is it?"},
+            {"role": "assistant", "content": "Me."},
+        ],
+    }
+    found = findings(tiny_model, tmp_path, rows, "pairs")["prompts-differ"]
+    assert (found.count, found.rows) == (1, (2,))
+
+
+@pytest.mark.parametrize(
+    ("better", "word"), [("a much longer answer than that", "longer"), ("no", "shorter")]
+)
+def test_length_that_tells_the_chosen_answer_is_told(
+    tiny_model: Path, tmp_path: Path, better: str, word: str
+) -> None:
+    rows = pairs(60)
+    for number, row in enumerate(rows):
+        row["chosen"] = [{"role": "assistant", "content": f"{better} {number}"}]
+        row["rejected"] = [{"role": "assistant", "content": f"it is the answer {number}"}]
+    found = findings(tiny_model, tmp_path, rows, "pairs")["length-bias"]
+    assert f"in 100% of the pairs the chosen answer is the {word} one" in found.message
+    assert "length-bias" not in findings(tiny_model, tmp_path, pairs(60), "pairs")
+
+
+@pytest.mark.parametrize(("good", "kind"), [(60, "one-label"), (57, "few-labels"), (40, None)])
+def test_labels_of_one_kind_are_an_error(
+    tiny_model: Path, tmp_path: Path, good: int, kind: str | None
+) -> None:
+    rows = [
+        {"prompt": f"Question {n}?", "completion": f"Answer number {n * n}", "label": n < good}
+        for n in range(60)
+    ]
+    found = findings(tiny_model, tmp_path, rows, "labelled")
+    assert {"one-label", "few-labels"} & found.keys() == ({kind} if kind else set())
+    if kind == "one-label":
+        assert found[kind].severity == "error"
+        assert "all 60 answers are labelled good, and none bad" in found[kind].message
 
 
 def prompts(examples: Examples) -> list[list[int]]:

@@ -24,6 +24,7 @@ from engine.methods import OWN, method_named
 from engine.objectives.base import Ops, Outputs
 from engine.runs.directory import checkpoints
 from engine.runs.directory.events import Eval, Step
+from tests.preference_steps import examples, steps_on
 from tests.training import LABELLED, PAIRS, Job, StopAtPoll
 
 Numbers = npt.NDArray[np.float64]
@@ -291,6 +292,16 @@ def test_micro_batch_changes_nothing_that_is_learned(
         job.train()
         losses.append([(step.loss, step.grad_norm) for step in steps(job)])
     assert np.allclose(losses[0], losses[1], rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", OWN[1:])
+def test_both_backends_take_the_same_twenty_steps(tiny_model: Path, tmp_path: Path, method: str) -> None:
+    training = {"learning_rate": 1e-3}
+    job = pair_job(tiny_model, tmp_path, method, training=training, adapter={"dropout": 0.0})
+    rows = examples(pairs=method != "kto")
+    ours, theirs = (steps_on(job, rows, 20, backend) for backend in ("peft", "mlx"))
+    assert np.allclose([loss for loss, _ in ours], [loss for loss, _ in theirs], rtol=1e-4, atol=1e-4)
+    assert ours[-1][0] < ours[0][0]
 
 
 @pytest.mark.parametrize(

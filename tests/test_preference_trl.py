@@ -1,7 +1,7 @@
 """Losses and gradients of preference methods are those of TRL's trainers, on the same model and tokens."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,12 @@ import pytest
 import torch
 import transformers
 
-from engine.backends import load_trainer
-from engine.data.batching import batch_of
-from engine.data.types import Batch, Examples
+from engine.data.types import Examples
 from engine.methods import method_named
-from engine.objectives.base import Objective
-from engine.training.comparison import mismatched
+from tests.preference_steps import ANSWERS, PROMPT, RATE, Curve, examples, steps_on
 from tests.training import LABELLED, PAIRS, Job
 
-STEPS, RATE, NO_LIMIT = 10, 3e-3, 1e9
-Curve = list[tuple[float, float]]
-"""Loss and gradient norm of each step."""
+STEPS, NO_LIMIT = 10, 1e9
 
 
 @dataclass(frozen=True)
@@ -59,52 +54,6 @@ CASES = (
     ),
     Case("kto", {"beta": 0.3, "desirable_weight": 1.5}, "trl", "KTO", {"beta": 0.3, "desirable_weight": 1.5}),
 )
-
-PROMPT, ANSWERS = 1, (8, 5, 8, 6, 8, 9, 8, 4)
-"""Tokens of each prompt, and of each answer: a chosen one, its rejected one, the next chosen one, …
-
-TRL's ORPO counts the prompt in the loss on the chosen answer, and its ORPO and CPO take the mean over the tokens of
-all answers where the papers take each answer's own. With prompts of one token, which nothing predicts, and chosen
-answers of one length both are the same.
-"""
-
-
-def examples(pairs: bool) -> Examples:
-    """Four pairs, or their answers each on its own."""
-    draw = np.random.default_rng(5)
-    prompts = [draw.integers(10, 90, PROMPT) for _ in ANSWERS[::2]]
-    rows = [
-        np.concatenate([prompts[at // 2], draw.integers(10, 90, size)]) for at, size in enumerate(ANSWERS)
-    ]
-    lengths = [len(row) for row in rows]
-    count = len(rows)
-    return Examples(
-        tokens=np.concatenate(rows).astype(np.int32),
-        trained=np.concatenate([np.arange(length) >= PROMPT for length in lengths]),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        group=(np.arange(count) // (2 if pairs else 1)).astype(np.int32),
-        sign=np.where(np.arange(count) % 2, -1, 1).astype(np.int8),
-    )
-
-
-def ours(job: Job, objective: Objective, rows: Examples) -> Curve:
-    """Ten steps on all rows."""
-    plan = job.plan.changed(weights_dtype="fp32", compute_dtype="fp32")
-    trainer = load_trainer(plan, job.config, job.model, objective)
-    whole = batch_of(rows, np.arange(len(rows)))
-    others = batch_of(mismatched(rows, np.arange(len(rows))), np.arange(len(rows)))
-
-    def sums(batch: Batch) -> Any:
-        return np.bincount(batch.sequence_of, weights=trainer.model.logps(batch))
-
-    reference, before, curve = trainer.model.logps(whole), sums(others), []
-    for seed in range(STEPS):
-        divergence = max(0.0, float((sums(others) - before).mean())) if objective.needs_divergence else 0.0
-        compared = reference if objective.needs_reference else None
-        one = replace(whole, reference=compared, divergence=divergence)
-        step = trainer.step([one], objective.normaliser([one]), RATE, seed, lambda: None)
-        curve.append((step.loss, step.grad_norm))
-    return curve
 
 
 def theirs(case: Case, model: Path, folder: Path, rows: Examples) -> Curve:
@@ -198,7 +147,7 @@ def test_ten_steps_are_those_of_trl(
     sections: dict[str, Any] = {case.method: dict(case.keys)}
     job = Job.make(tiny_model, tmp_path, rows=given, training=training, adapter={"type": "none"}, **sections)
     rows = examples(pairs=method_named(case.method).samples == "pairs")
-    own, other = ours(job, job.objective, rows), theirs(case, tiny_model, tmp_path / "trl", rows)
+    own, other = steps_on(job, rows, STEPS), theirs(case, tiny_model, tmp_path / "trl", rows)
     assert np.allclose([loss for loss, _ in own], [loss for loss, _ in other], rtol=1e-5, atol=1e-5)
     assert np.allclose([norm for _, norm in own], [norm for _, norm in other], rtol=1e-4, atol=1e-5)
     assert own[-1][0] < own[0][0]

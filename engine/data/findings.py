@@ -8,7 +8,7 @@ Severity = Literal["error", "warning", "note"]
 Kind = Literal[
     "unreadable", "unusable", "untrained", "no-end", "truncated", "duplicate", "near-duplicate", "overlap",
     "near-overlap", "augmented", "not-shown", "roles", "encoding", "script", "language", "special-tokens", "rendered",
-    "placeholder", "length", "one-sided",
+    "placeholder", "length", "one-sided", "swapped", "prompts-differ", "length-bias", "one-label", "few-labels",
 ]  # fmt: skip
 SHOWN = 10
 """Most rows that a finding names."""
@@ -127,6 +127,26 @@ RULES: Mapping[Kind, Rule] = {
     ),
     "one-sided": Rule(
         "Balance the answers: otherwise the model learns to give the most frequent one whatever the question."
+    ),
+    "swapped": Rule(
+        "Check that `chosen` is the better answer. Where the columns are the other way round: "
+        "--set 'data.columns={chosen: rejected, rejected: chosen}'",
+        warning=0.01,
+    ),
+    "prompts-differ": Rule(
+        "Give both answers the same turns before them: else the model learns to tell the prompts apart.",
+        warning=0.05,
+    ),
+    "length-bias": Rule(
+        "The model may learn the length alone. Balance the pairs, or compare by length: training.method: simpo, or "
+        "dpo.length_normalised: true"
+    ),
+    "one-label": Rule(
+        "Learning from labels takes answers of both kinds. With good answers alone, use training.method: sft."
+    ),
+    "few-labels": Rule(
+        "Raise the weight of these answers, so that weight x rows is about the same on both sides: "
+        "kto.desirable_weight (good), kto.undesirable_weight (bad)."
     ),
 }
 """Advice for each kind of finding, and its severity by share."""

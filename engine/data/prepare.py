@@ -15,7 +15,8 @@ from engine.data import cache
 from engine.data.cache import Inputs
 from engine.data.eval_prompts import questions
 from engine.data.findings import Finding, SoFar, Watch
-from engine.data.lint.linter import LintedRow, Linter
+from engine.data.lint.compared import ComparedRow
+from engine.data.lint.linter import Linter
 from engine.data.lint_pass import LintPass
 from engine.data.readers.table import Keep
 from engine.data.selection import Selection, choose, select
@@ -99,7 +100,7 @@ def _make(
     lint_pass = LintPass(Linter(encoder.tokenizer, limit), both, watch) if watch else None
 
     def made(selection: Selection, store: Store, first: int) -> tuple[list[str], list[Finding]]:
-        def observe(rows: Sequence[LintedRow]) -> None:
+        def observe(rows: Sequence[ComparedRow]) -> None:
             if lint_pass:
                 lint_pass.add(first, rows)
 

@@ -11,7 +11,7 @@ from engine.data.formats.base import NOTHING, RowError
 from engine.data.formats.registry import read_sample
 from engine.data.selection import Selection
 from engine.data.tokenization.dropped_content import OF_ANSWERS
-from engine.data.tokenization.row_encoder import Encoded, RowEncoder, TextGroup
+from engine.data.tokenization.row_encoder import RowEncoder, TextGroup
 from engine.data.tokenization.token_limits import Limit, check_ids
 from engine.data.tokenization.truncation import Group, Truncator
 from engine.data.types import Row
@@ -24,9 +24,9 @@ Numbered = tuple[int, TextGroup]
 """Number of a row among the selected ones, and texts of it."""
 AddGroups = Callable[[list[tuple[int, Group]]], None]
 """Receives a chunk of groups of examples, each with the number of its row."""
-Observe = Callable[[list[tuple[int, Row, Encoded]]], None]
+Observe = Callable[[list[tuple[int, tuple[Row, ...], Group]]], None]
 """Receives rows of a chunk with their numbers and tokens before truncation; a row of several examples comes once for
-each, a pair with its chosen answer."""
+each, a pair with both answers."""
 
 
 @dataclass
@@ -132,7 +132,7 @@ def tokenise(
         ]
         found += len(fitted)
         add(fitted)
-        observe([(number, rows[0], group[0]) for number, rows, group in encoded])
+        observe(encoded)
         progress(done)
     if problems.stop or (problems.count and not found):
         raise problems.error(selection.count)
