@@ -10,9 +10,9 @@
 #           term that depends on how long the prompts are; a model is trained to say the users' turns.
 # Seen      2026-12-01: trl 1.14.2, transformers 5.17.0, peft 0.21.2, torch 2.13.0 (CPU), Python 3.11.7, Linux.
 #           What this script printed:
-#             TRL's nll_loss         3.3703
-#             over prompt and answer 3.3703
-#             over the answer alone  3.5035
+#             TRL's nll_loss         3.4578
+#             over prompt and answer 3.4578
+#             over the answer alone  3.5042
 #
 # Installs the packages into a temporary folder, trains nothing, ends with 1 where that has changed.
 set -euo pipefail

@@ -119,7 +119,9 @@ def test_length_that_tells_the_chosen_answer_is_told(
         row["rejected"] = [{"role": "assistant", "content": f"it is the answer {number}"}]
     found = findings(tiny_model, tmp_path, rows, "pairs")["length-bias"]
     assert f"in 100% of the pairs the chosen answer is the {word} one" in found.message
-    assert "length-bias" not in findings(tiny_model, tmp_path, pairs(60), "pairs")
+    for row in rows[::2]:
+        row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
+    assert "length-bias" not in findings(tiny_model, tmp_path, rows, "pairs")
 
 
 @pytest.mark.parametrize(("good", "kind"), [(60, "one-label"), (57, "few-labels"), (40, None)])
