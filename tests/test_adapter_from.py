@@ -92,10 +92,10 @@ def test_reused_adapter_starts_where_it_ended(kind: str, tiny_model: Path, tmp_p
         assert other.config.adapter.rank == doubled * KINDS[kind]["rank"]
     again = other.backend(**FP32)
     assert np.allclose(again.model.logps(BATCH).tolist(), backend.model.logps(BATCH).tolist(), atol=1e-4)
-    before = again.evaluate(BATCH)
+    before = again.evaluate(BATCH).loss
     for seed in range(3):
         train_step(again, [BATCH], 2e-3, seed, lambda: None)
-    assert again.evaluate(BATCH) < before
+    assert again.evaluate(BATCH).loss < before
     again.save_weights(tmp_path / "again")
     wanted = losses_in_peft(plain_peft(tiny_model, tmp_path / "again"))
     assert np.allclose(again.model.logps(BATCH).tolist(), wanted, atol=1e-3)

@@ -159,7 +159,7 @@ def test_adapter_starts_from_transposed_gpt2_weights(init: str, tiny_model: Path
             for row in ROWS
         )
     for backend, name in ((one, "peft"), (other, "mlx")):
-        assert backend.evaluate(BATCH) == pytest.approx(loss, rel=1e-4), "it starts as the model was"
+        assert backend.evaluate(BATCH).loss == pytest.approx(loss, rel=1e-4), "it starts as the model was"
         train(backend)
         backend.save_weights(tmp_path / name)
         assert np.allclose(backend.model.logps(BATCH).tolist(), in_peft(folder, tmp_path / name), atol=1e-3)
@@ -188,9 +188,9 @@ def same_start(one: Any, other: MlxTrainer) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_mlx_adapter_learns_and_loads_in_peft(kind: str, tiny_model: Path, tmp_path: Path) -> None:
     job = job_of(tiny_model, tmp_path, **KINDS[kind])
-    untouched = backend_of(job_of(tiny_model, tmp_path), "mlx").evaluate(BATCH)
+    untouched = backend_of(job_of(tiny_model, tmp_path), "mlx").evaluate(BATCH).loss
     backend = backend_of(job, "mlx")
-    assert backend.evaluate(BATCH) == pytest.approx(untouched, rel=1e-5), "it starts as the model was"
+    assert backend.evaluate(BATCH).loss == pytest.approx(untouched, rel=1e-5), "it starts as the model was"
     losses = train(backend)
     assert losses[-1] < losses[0] - 1
     backend.save_weights(tmp_path / "adapter")

@@ -90,9 +90,9 @@ def test_adapter_learns_and_loads_in_peft(kind: str, tiny_model: Path, tmp_path:
         parameter.numel() for parameter in backend.trained.values()
     )
     before = {name: parameter.detach().clone() for name, parameter in backend.trained.items()}
-    start = backend.evaluate(BATCH)
+    start = backend.evaluate(BATCH).loss
     train(backend)
-    assert backend.evaluate(BATCH) < start
+    assert backend.evaluate(BATCH).loss < start
     assert all(not torch.equal(before[name], parameter) for name, parameter in backend.trained.items())
 
     backend.save_weights(tmp_path / "adapter")
@@ -142,9 +142,9 @@ HALF = {
 @pytest.mark.parametrize("kind", PLAIN)
 def test_adapter_learns_in_half_precision(kind: str, formats: str, tiny_model: Path, tmp_path: Path) -> None:
     backend = job_of(tiny_model, tmp_path, kind).backend(**(FP32 | HALF[formats]))
-    start = backend.evaluate(BATCH)
+    start = backend.evaluate(BATCH).loss
     train(backend, last=6)
-    assert backend.evaluate(BATCH) < start
+    assert backend.evaluate(BATCH).loss < start
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PLAIN if KINDS[kind].get("type") != "prefix"])
@@ -168,9 +168,9 @@ def test_adapter_learns_on_quantised_weights(
     monkeypatch.delattr(bitsandbytes.nn.Linear8bitLt, "forward")
     job = job_of(tiny_model, tmp_path, kind, model={"quantization": held})
     backend = job.backend(weights_dtype=compute, compute_dtype=compute, steps=STEPS)
-    start = backend.evaluate(BATCH)
+    start = backend.evaluate(BATCH).loss
     train(backend, last=6)
-    assert backend.evaluate(BATCH) < start
+    assert backend.evaluate(BATCH).loss < start
     assert all(backend.model.generate([ROWS[0][:3]], 2, set(), lambda: None))
     backend.save_weights(tmp_path / "adapter")
     again = load_trainer(job.plan, job.config, tiny_model, adapter=tmp_path / "adapter")

@@ -149,7 +149,7 @@ def test_new_tokens_learn_same_on_both_backends(family: tuple[str, Path], what: 
         theirs.merge_and_unload().save_pretrained(tmp_path / "merged")
         merged = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
         assert np.allclose(log_probabilities(merged), ours, atol=1e-4)
-    assert sides["peft"].evaluate(BATCH) == pytest.approx(sides["mlx"].evaluate(BATCH), rel=1e-3)
+    assert sides["peft"].evaluate(BATCH).loss == pytest.approx(sides["mlx"].evaluate(BATCH).loss, rel=1e-3)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -260,7 +260,9 @@ def test_full_training_delivers_model_with_tokens(
     # A next run takes it as its base, where the tokens are tokens already.
     again = job_of(tmp_path / "model", tmp_path / "again")
     assert KIOSK in prepare(again.config, again.model).train.tokens
-    assert backend_of(again, backend).evaluate(BATCH) == pytest.approx(side.evaluate(BATCH), rel=1e-3)
+    assert backend_of(again, backend).evaluate(BATCH).loss == pytest.approx(
+        side.evaluate(BATCH).loss, rel=1e-3
+    )
 
 
 def test_chat_reads_and_writes_new_tokens(tiny_model: Path, tmp_path: Path) -> None:
@@ -422,10 +424,10 @@ def test_quantised_model_takes_new_token_rows(tiny_model: Path, tmp_path: Path) 
     for backend in BACKENDS:
         job = job_of(tiny_model, tmp_path / backend, backend=backend, model=TOKENS | {"quantization": "4bit"})
         side = load_trainer(job.plan, job.config, tiny_model)
-        before = side.evaluate(BATCH)
+        before = side.evaluate(BATCH).loss
         for step in range(3):
             train_step(side, [BATCH], 2e-3, step, lambda: None)
-        assert side.evaluate(BATCH) < before
+        assert side.evaluate(BATCH).loss < before
 
 
 def test_quantised_mlx_model_refuses_new_tokens(tiny_model: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_vision_tower_gets_no_adapter(backend: str, seeing: Path, tmp_path: Path
     ids = torch.tensor([[3, 40, 50, 60, 70, 80]])
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(plain(input_ids=ids).logits[0, :-1].float(), ids[0, 1:])
-    assert loaded.evaluate(BATCH) / 5 == pytest.approx(float(loss), rel=1e-4)
+    assert loaded.evaluate(BATCH).loss / 5 == pytest.approx(float(loss), rel=1e-4)
 
 
 @pytest.mark.parametrize(
