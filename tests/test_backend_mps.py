@@ -120,7 +120,7 @@ def test_adamw_batches_tensors_where_kernels_exist() -> None:
     """A CPU has one that moves a tensor in one pass, which is faster there."""
     assert "mps" not in _get_foreach_kernels_supported_devices()
     on_cpu, elsewhere = (
-        optimizer_of(Training(), [torch.nn.Parameter(torch.zeros(2, device=device))]).defaults
+        optimizer_of(Training(), {"w": torch.nn.Parameter(torch.zeros(2, device=device))}).defaults
         for device in ("cpu", "meta")
     )
     assert (on_cpu["fused"], on_cpu["foreach"]) == (True, None)
@@ -129,7 +129,7 @@ def test_adamw_batches_tensors_where_kernels_exist() -> None:
 
 def test_adamw_state_has_no_64_bit_numbers() -> None:
     one = torch.nn.Parameter(torch.zeros(2))
-    optimizer = optimizer_of(Training(), [one])
+    optimizer = optimizer_of(Training(), {"w": one})
     one.grad = torch.ones(2)
     optimizer.step()
     assert {value.dtype for value in optimizer.state[one].values()} == {torch.float32}

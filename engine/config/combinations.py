@@ -156,13 +156,19 @@ def _method(config: Recipe) -> list[str]:
 
 
 def _training(config: Recipe) -> list[str]:
+    found = []
+    if config.training.lora_plus_ratio != 1 and config.adapter.type not in ("lora", "dora"):
+        found.append(
+            f"training.lora_plus_ratio: adapter.type: {config.adapter.type} has no matrices A and B; "
+            "leave it out, or use adapter.type: lora"
+        )
     rows, effective = config.training.batch_size, config.training.effective_batch_size
     if rows != "auto" and rows > effective:
-        return [
+        found.append(
             f"training.batch_size: {rows} examples at a time are more than the {effective} that make a step; "
             f"use batch_size: auto, or effective_batch_size: {rows}"
-        ]
-    return []
+        )
+    return found
 
 
 def _evaluation(config: Recipe) -> list[str]:

@@ -204,6 +204,12 @@ class Training(Section):
     """Gradients longer than this are scaled down; null turns clipping off."""
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     """AdamW, its state in fp32 or in 8 bits (bitsandbytes); `paged` moves it to the host where a GPU runs short."""
+    lora_plus_ratio: Annotated[float, Field(ge=1, le=1000)] = 1.0
+    """LoRA+: the matrices B of a LoRA learn so many times as fast as the matrices A; 16 is usual, with a lower rate."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of each layer as a share of that of the layer above it; 0.9 spares the first layers."""
+    neftune_alpha: Annotated[float, Field(ge=0)] = 0.0
+    """NEFTune: noise on the embeddings while training, which helps small sets of chats; 5 is usual, 0 is none."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of weights and arithmetic; the adapter stays fp32."""
     gradient_checkpointing: Checkpointing = "auto"

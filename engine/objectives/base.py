@@ -66,12 +66,14 @@ Sums = Mapping[str, tuple[Any, float]]
 class Objective(Protocol):
     """The loss of a training method. The same code serves torch and MLX, through `Ops`.
 
-    A class that names this one as its base has the three properties as they are here unless it sets them.
+    A class that names this one as its base has the four properties as they are here unless it sets them.
     """
 
     weighs_tokens: bool = False
     """True if the loss is the sum of -weight x log-probability: backends then make its gradient in the forward pass,
     and never hold what the general form needs."""
+    reweighs_tokens: bool = False
+    """True if it weighs tokens, and by the model's own log-probabilities in a step. Validation leaves that out."""
     needs_reference: bool = False
     """True if `loss` compares with the model as it was before the first step."""
     needs_divergence: bool = False

@@ -3,6 +3,7 @@
 from engine.backend_spec import ANY, BackendSpec, Capability, KeySupport
 from engine.config.adapters import KEYS
 from engine.config.schema import TrainConfig
+from engine.config.sections import Training
 from engine.errors import ConfigError
 from engine.hardware.probe import Machine
 
@@ -47,6 +48,9 @@ def values(config: TrainConfig) -> dict[str, str]:
         "training.gradient_checkpointing": training.gradient_checkpointing,
         "training.optimizer": training.optimizer,
     }
+    for key in ("lora_plus_ratio", "layer_decay", "neftune_alpha"):
+        if getattr(training, key) != Training.model_fields[key].default:
+            found[f"training.{key}"] = getattr(training, key)
     return {
         key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in found.items()
     }

@@ -33,6 +33,7 @@ OWN_RANKS = ("rank_pattern", "alpha_pattern")
 """PEFT's settings that give layers ranks of their own."""
 ADAPTERS = ("lora", "dora", "none")
 INITS = ("default", "gaussian", "orthogonal", "olora", "pissa")
+ONE_RATE = KeySupport("refused", "is not for MLX, which has one rate for all weights", "Use backend: peft.")
 SUPPORT: SupportTable = {
     "model.quantization": {
         "8bit": KeySupport("direct", "MLX's 8-bit weights, quantised while loading"),
@@ -58,6 +59,9 @@ SUPPORT: SupportTable = {
             "Use gradient_checkpointing: true here.",
         ),
     },
+    "training.lora_plus_ratio": {ANY: ONE_RATE},
+    "training.layer_decay": {ANY: ONE_RATE},
+    "training.neftune_alpha": {ANY: KeySupport("refused", "is not for MLX", "Use backend: peft.")},
     "training.optimizer": {
         "adamw": KeySupport("direct", "MLX's AdamW with bias correction"),
         ANY: KeySupport(

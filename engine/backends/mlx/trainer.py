@@ -79,7 +79,7 @@ class MlxTrainer:
             # step done again draws the same.
             key = mx.array(np.random.SeedSequence([seed, index]).generate_state(2, np.uint32))
             rows = to_rows(batch)
-            if self.objective.weighs_tokens:
+            if self.objective.weighs_tokens and not self.objective.reweighs_tokens:
                 loss, gradients = self._gradients[rows.packed](
                     self.trained, gradients, key, mx.array(weight), *arrays_of(rows)
                 )

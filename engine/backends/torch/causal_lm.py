@@ -27,6 +27,7 @@ from engine.backends.torch.liger import Loss, proven_loss
 from engine.backends.torch.loading import load_adapter, load_causal, merges, trying_out
 from engine.backends.torch.loss import HeadLogps, HeadLoss, head_logits, token_losses
 from engine.backends.torch.model import DTYPES, body_of, causal_of, load_model
+from engine.backends.torch.neftune import Neftune
 from engine.backends.torch.probes import head_is_linear, packing_is_isolated
 from engine.backends.torch.products import refuse_wrong_products
 from engine.backends.torch.row_adapters import RowAdapters, share
@@ -78,6 +79,7 @@ class TorchModel:
         self.answering_form: AnsweringForm | None = None
         """How a model that only answers multiplies; None where it is trained, or has its own."""
         self.head_loss: Loss = HeadLoss.apply
+        self.noise: Neftune | None = None
 
     load_network = staticmethod(load_model)
 
@@ -104,6 +106,8 @@ class TorchModel:
         )  # fmt: skip
         model.network.train()
         model._try_out()
+        if config.training.neftune_alpha:
+            model.noise = Neftune(model.causal.get_input_embeddings(), config.training.neftune_alpha)
         if plan.kernels == "liger" and model.plain_head and model.head.plain:
             head = model.head
             model.head_loss = proven_loss(head.weight, head.bias, DTYPES[plan.compute_dtype])
@@ -311,6 +315,8 @@ class TorchModel:
         positions = rows.positions()
         places = None if positions is None else torch.from_numpy(positions).to(self.device)
         self.attention.lengths, self.attention.prefixes = rows.lengths, rows.prefixes
+        if self.noise is not None:
+            self.noise.lay(rows, torch.from_numpy(batch.lengths))
         with self.casting(), self._keeping():
             return network(input_ids=ids, position_ids=places, attention_mask=None, use_cache=False)
 

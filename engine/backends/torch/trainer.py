@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from engine.backends.base import BatchScore, MemoryExhausted, StepResult
+from engine.backends.rates import rate_factors
 from engine.backends.torch import state
 from engine.backends.torch.causal_lm import TorchModel
 from engine.backends.torch.ops import TorchOps
-from engine.backends.torch.optimizer import optimizer_of
+from engine.backends.torch.optimizer import optimizer_of, set_rate
 from engine.config.schema import TrainConfig
 from engine.data.types import Batch
 from engine.hardware.memory import is_exhaustion
@@ -29,7 +30,7 @@ class TorchTrainer:
         self.ops = TorchOps(model.device)
         self.hooks = model.hooks
         self.trained = {n: p for n, p in sorted(model.network.named_parameters()) if p.requires_grad}
-        self.optimizer = optimizer_of(config.training, list(self.trained.values()))
+        self.optimizer = optimizer_of(config.training, self.trained, rate_factors(config, self.trained))
         # fp16 overflows: gradients are scaled up, and a step that overflowed is skipped and scaled less.
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=model.compute == "fp16")
 
@@ -80,7 +81,8 @@ class TorchTrainer:
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Sums]:
         """The objective's summed loss of a batch, differentiable, and its metrics."""
-        if self.objective.weighs_tokens and (batch.weights[batch.trained] == 1.0).all():
+        given = self.objective.weighs_tokens and not self.objective.reweighs_tokens
+        if given and (batch.weights[batch.trained] == 1.0).all():
             return self.model.summed_loss(batch), {}
         return self._compared(self.model.differentiable_logps(batch), batch)
 
@@ -93,8 +95,7 @@ class TorchTrainer:
 
     def _move(self, lr: float, finite: bool) -> None:
         """Step the optimizer; a gradient that is no number would poison the weights, so it is dropped."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_rate(self.optimizer, lr)
         if finite or self.scaler.is_enabled():  # the scaler finds out by itself, and scales less
             self.scaler.step(self.optimizer)
             self.scaler.update()

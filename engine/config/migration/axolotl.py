@@ -1,7 +1,7 @@
 """axolotl's YAML; names and defaults from its schemas (utils/schemas, July 2026)."""
 
 from engine.config.migration import axolotl_data, lora, steps
-from engine.config.migration.convert import is_off, number, switch, text, whole, words
+from engine.config.migration.convert import is_off, number, real, switch, text, whole, words
 from engine.config.migration.draft import Draft
 from engine.config.migration.preference import AXOLOTL
 from engine.config.migration.rules import By, No, Table, To, each, named
@@ -245,8 +245,9 @@ TABLE: Table = {
         "lr_scheduler_kwargs cosine_min_lr_ratio cosine_constant_lr_ratio lr_quadratic_warmup lr_groups",
         No("ft's schedules have no settings of their own"),
     ),
+    "loraplus_lr_ratio": To("training.lora_plus_ratio", real),
     **each(
-        "loraplus_lr_ratio loraplus_lr_embedding embedding_lr embedding_lr_scale",
+        "loraplus_lr_embedding embedding_lr embedding_lr_scale",
         No("ft has one learning rate for all weights", "training.learning_rate"),
     ),
     "optim_args": No("ft's optimizers have no settings of their own"),
@@ -260,7 +261,7 @@ TABLE: Table = {
         No("ft adapts linear layers by their names"),
     ),
     "default_system_message": No("a system message is in the rows, or in the template"),
-    "neftune_noise_alpha": No("ft adds no noise to embeddings", "trained without it"),
+    "neftune_noise_alpha": To("training.neftune_alpha", real),
     **each("shuffle_merged_datasets curriculum_sampling", No("ft shuffles all rows by the seed")),
     "roles_to_train": No("ft trains what the assistant says"),
     **each(

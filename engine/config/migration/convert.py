@@ -70,6 +70,11 @@ def text(value: Any) -> str:
     return str(value)
 
 
+def dft(value: Any) -> str:
+    """The loss that a switch for DFT asks for. Raises Refused."""
+    return "dft" if switch(value) else "cross_entropy"
+
+
 def is_off(value: Any) -> bool:
     """True for a value that switches its key off, or says nothing: false, no, none, zero, an empty list."""
     if isinstance(value, str):

@@ -1,7 +1,7 @@
 """LLaMA-Factory's YAML or JSON; names and defaults from its hparams (August 2026)."""
 
 from engine.config.migration import llama_factory_data, lora, steps
-from engine.config.migration.convert import is_off, number, switch, text, whole
+from engine.config.migration.convert import dft, is_off, number, real, switch, text, whole
 from engine.config.migration.draft import Draft
 from engine.config.migration.preference import LLAMA_FACTORY
 from engine.config.migration.rules import By, No, Table, To, each, named
@@ -196,7 +196,8 @@ TABLE: Table = {
     ),
     **{key: rule for key, rule in ARGUMENTS.items() if key != "gradient_checkpointing"},
     "pure_bf16": No("ft keeps what is trained in fp32", "training.precision: auto"),
-    **each("loraplus_lr_ratio loraplus_lr_embedding", No("ft has one learning rate for all weights")),
+    "loraplus_lr_ratio": To("training.lora_plus_ratio", real),
+    "loraplus_lr_embedding": No("ft has one learning rate for the embedding and A", "training.learning_rate"),
     **each(
         "freeze_trainable_layers freeze_trainable_modules freeze_extra_modules", No("ft freezes no layers")
     ),
@@ -205,9 +206,8 @@ TABLE: Table = {
         "use_galore use_apollo use_badam use_adam_mini use_muon use_llama_pro",
         No("ft trains with AdamW alone"),
     ),
-    **each(
-        "use_dft_loss use_asft_loss use_eaft_loss", No("ft's loss is the plain one of supervised fine-tuning")
-    ),
+    "use_dft_loss": To("sft.loss", dft),
+    **each("use_asft_loss use_eaft_loss", No("ft has cross-entropy and DFT", "sft.loss: cross_entropy")),
     **each("mix_strategy interleave_probs", No("weights of sources mix them", "data.train: …: weight")),
     **each("streaming buffer_size", No("a source streams with max_samples", "whole files are fetched")),
     **each("tool_format default_system", No("the chat template and the rows say it")),

@@ -1,7 +1,7 @@
 """transformers' TrainingArguments, which LLaMA-Factory and TRL take as their own; checked with transformers 5.17."""
 
 from engine.config.migration import steps
-from engine.config.migration.convert import is_off, number, switch, text, whole
+from engine.config.migration.convert import is_off, number, real, switch, text, whole
 from engine.config.migration.draft import Draft
 from engine.config.migration.rules import By, No, Table, To, each
 
@@ -154,7 +154,7 @@ TABLE: Table = {
     **each("do_train do_eval do_predict predict_with_generate", No("ft train trains, ft evaluate evaluates")),
     "eval_on_start": No("ft always evaluates before the first step"),
     "greater_is_better": No("ft knows the direction of each metric"),
-    "neftune_noise_alpha": No("ft adds no noise to embeddings", "trained without it"),
+    "neftune_noise_alpha": To("training.neftune_alpha", real),
     "label_smoothing_factor": No("ft's loss has no label smoothing", "trained without it"),
     "include_num_input_tokens_seen": No(LOGS),
     "average_tokens_across_devices": No("ft's loss is the mean over all trained tokens of a step"),

@@ -196,6 +196,11 @@ def method(draft: Draft) -> None:
     ]
     if name != "sft":
         TRL.read(draft, says[0] if says else "loss_type", name)
+    elif draft.read("loss_type", text, "nll") in ("nll", "dft"):
+        loss = "dft" if draft.read("loss_type", text, "nll") == "dft" else "cross_entropy"
+        draft.take("sft.loss", loss, "loss_type")
+    else:
+        draft.leave(["loss_type"], "ft has cross-entropy and DFT", "sft.loss: cross_entropy")
     draft.told.update(SECTIONS.keys() & draft.given.keys())  # what they hold is told key by key
 
 
@@ -265,7 +270,7 @@ _OWN: Table = {
     "dataset_test_split": By(validation, ("data.validation",)),
     **each(
         "SFTConfig beta loss_type label_smoothing cpo_alpha simpo_gamma desirable_weight undesirable_weight",
-        By(method, tuple(TRL.ours())),
+        By(method, ("sft.loss", *TRL.ours())),
     ),
     **each("assistant_only_loss completion_only_loss", By(trained, ("data.train_on",))),
     **each("packing packing_strategy", By(packing, ("data.packing",))),
