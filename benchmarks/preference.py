@@ -20,22 +20,20 @@ from typing import Any
 from benchmarks.train import LENGTH, RATE, ROWS, SEED, Side, run
 from engine.models import starter
 
-BATCH, BETA, WORDS = 4, 0.1, 80
+BATCH, BETA = 4, 0.1
 
 
-def write_pairs(source: Path, count: int, target: Path) -> None:
-    """Pairs of texts out of the answers of alpaca rows: a prompt, and two ways to go on that are about as long."""
+def write_pairs(source: Path, count: int, size: int, target: Path) -> None:
+    """Pairs out of the answers of alpaca rows: a prompt of `size` words, and two ways to go on that have as many."""
     words = " ".join(row["output"] for row in json.loads(source.read_text())).split()
-    if len(words) < 3 * WORDS * count:
+    if len(words) < 3 * size * count:
         sys.exit(
-            f"{source} has {len(words)} words, and {count} pairs take {3 * WORDS * count}: name a larger --rows"
+            f"{source} has {len(words)} words, and the pairs take {3 * size * count}: name a larger --rows"
         )
-    parts = [" ".join(words[start : start + WORDS]) for start in range(0, 3 * WORDS * count, WORDS)]
-    rows = [
-        {"prompt": parts[at], "chosen": parts[at + 1], "rejected": parts[at + 2]}
-        for at in range(0, len(parts), 3)
-    ]
-    target.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    parts = iter(" ".join(words[start : start + size]) for start in range(0, 3 * size * count, size))
+    names = ("prompt", "chosen", "rejected")
+    lines = (json.dumps({name: next(parts) for name in names}) for _ in range(count))
+    target.write_text("".join(f"{line}\n" for line in lines))
 
 
 def recipe(rows: Path, epochs: int) -> str:
@@ -171,6 +169,7 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=Path, default=ROWS, help="alpaca rows as a JSON array")
     parser.add_argument("--pairs", type=int, default=16)
+    parser.add_argument("--words", type=int, default=80, help="words of a prompt, and of each answer")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -185,7 +184,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FT_HOME"] = os.environ.get("FT_HOME", str(Path(folder) / "home"))
         rows = Path(folder) / f"pairs-{arguments.epochs}.jsonl"
-        write_pairs(arguments.rows, arguments.pairs, rows)
+        write_pairs(arguments.rows, arguments.pairs, arguments.words, rows)
         results = {name: run(__file__, name, SIDES[name], rows) for name in arguments.sides}
     print(table(results, arguments.pairs * arguments.epochs))
 

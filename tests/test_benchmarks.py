@@ -60,6 +60,11 @@ CASES = [
         r"steps \d+ to \d+, zoomed in on: each as in the file",
     ),
     Case(
+        "preference.py",
+        ("--pairs", "2", "--words", "4", "--epochs", "1", "--sides", "ft", "--rows", ROWS),
+        r"\| ft \| \d",
+    ),
+    Case(
         "prepare.py",
         ("--rows", "50", "--sides", "ft", "ft-again", "ft-check", "--from", ROWS),
         r"\| ft-check \| \d+\.\d \|.*\| 50 \|",

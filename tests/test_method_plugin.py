@@ -13,7 +13,7 @@ from engine.config.problems import Problem, RecipeError
 from engine.config.rules import recipe_schema
 from engine.config.schema import TrainConfig
 from engine.methods import OWN, installed_methods, method_named
-from engine.objectives.sft import Supervised
+from engine.objectives.sft import Sft, Supervised
 from tests.plugin_package import ft, install
 
 MODULE = '''
@@ -108,8 +108,8 @@ def test_resolved_recipe_includes_method_defaults(method: str) -> None:
 @pytest.mark.usefixtures("packages")
 def test_recipe_without_method_section_is_unchanged() -> None:
     recipe = load_text(TEXT, PATH)
-    assert list(yaml.safe_load(recipe.resolved())) == list(TrainConfig.model_fields)
-    assert recipe.config.method_config is None
+    assert set(yaml.safe_load(recipe.resolved())) == {*TrainConfig.model_fields, "sft"}
+    assert recipe.config.method_config == Sft()
 
 
 @pytest.mark.usefixtures("packages")
