@@ -1,5 +1,6 @@
 """Training methods take their samples whole: pairs with both answers, labelled answers good and bad."""
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from engine.config.schema import TrainConfig
 from engine.data import store
@@ -14,7 +17,7 @@ from engine.data.cache import TRAIN, Inputs
 from engine.data.findings import Finding
 from engine.data.prepare import prepare, sample
 from engine.data.preview.previews import Previews
-from engine.data.preview.values import View
+from engine.data.preview.values import View, compared
 from engine.data.store import Store
 from engine.data.token_spec import TokenSpec
 from engine.data.tokenization.chat_template import ChatTemplate
@@ -23,6 +26,8 @@ from engine.data.tokenization.tokenizer import Tokenizer
 from engine.data.types import Conversation, Examples, Message, Preference
 from engine.errors import ConfigError, DataError
 from engine.methods import Samples
+from ft.commands.data_shown import row_title, shown_row
+from screens.datasets.tokens import side_by_side
 from tests.test_data_golden import GOLDEN, shown
 from tests.test_data_prepare import chats, write
 
@@ -58,12 +63,12 @@ def pairs(count: int) -> list[dict[str, Any]]:
 
 
 def findings(
-    model: Path, tmp_path: Path, rows: Sequence[dict[str, Any]], samples: Samples
+    model: Path, tmp_path: Path, rows: Sequence[dict[str, Any]], samples: Samples, template: str = "auto"
 ) -> dict[str, Finding]:
     """Findings of the lint by kind."""
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = taking(samples, recipe(path))
+    config = taking(samples, recipe(path, template=template))
     return {one.kind: one for one in prepare(config, model, lint=True).findings}
 
 
@@ -105,6 +110,20 @@ def test_pairs_after_different_turns_are_named(tiny_model: Path, tmp_path: Path)
     }
     found = findings(tiny_model, tmp_path, rows, "pairs")["prompts-differ"]
     assert (found.count, found.rows) == (1, (2,))
+    assert "the first part at turn 2" in found.message
+
+
+def test_turns_of_the_answers_may_differ(tiny_model: Path, tmp_path: Path) -> None:
+    """An agent's calls and their results on the way to an answer are no prompt."""
+    rows = pairs(12)
+    for side, result in (("chosen", "21 degrees"), ("rejected", "no such town")):
+        call = {"type": "function", "function": {"name": "weather", "arguments": {"town": side}}}
+        rows[4][side] = [
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": result},
+            {"role": "assistant", "content": f"It says {result}."},
+        ]
+    assert "prompts-differ" not in findings(tiny_model, tmp_path, rows, "pairs", "chatml")
 
 
 @pytest.mark.parametrize(
@@ -338,6 +357,37 @@ def test_preview_shows_both_answers(tiny_model: Path, tmp_path: Path) -> None:
     text = "".join(piece.text for piece in row.pieces)
     assert "Good 0." in text
     assert "Bad 0." in text
+    assert row.sides == ("chosen", "rejected")
+    prompt, chosen, rejected = ("".join(piece.text for piece in part) for part in compared(row.pieces))
+    assert "Question 0?" in prompt
+    assert chosen.startswith("Good 0.")
+    assert rejected.startswith("Bad 0.")
+
+
+def test_preview_shows_the_label(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": "Question?", "completion": "Answer.", "label": good} for good in (True, False)]
+    source, view = str(write(tmp_path / "a.jsonl", rows)), View(model=str(tiny_model), samples="labelled")
+    previews = Previews()
+    assert previews.wait_for(source, 1, view)
+    good, bad = previews.show(source, [0, 1], view)
+    assert (good.sides, bad.sides) == (("good",), ("bad",))
+    assert row_title(bad).endswith(", labelled bad")
+
+
+def test_answers_of_a_pair_stand_side_by_side_where_there_is_room(tiny_model: Path, tmp_path: Path) -> None:
+    source, view = str(write(tmp_path / "a.jsonl", pairs(1))), View(model=str(tiny_model), samples="pairs")
+    previews = Previews()
+    assert previews.wait_for(source, 0, view)
+    (row,) = previews.show(source, [0], view)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(shown_row(row, parted=False, width=120))
+    text = console.export_text()
+    (line,) = [line for line in text.splitlines() if "Good 0." in line]
+    assert line.index("Bad 0.") > 58
+    lines = ["".join(run.text for run in line) for line in side_by_side(row.pieces, row.sides, 80)]
+    (line,) = [line for line in lines if "Good 0." in line]
+    assert line.index("Bad 0.") > line.index("│") == 39
+    assert isinstance(shown_row(row, parted=False), Text)
 
 
 @pytest.mark.parametrize("spans", [((0, 3),), ((0, 1), (2, 9)), ((5, 7),), ()])

@@ -30,6 +30,8 @@ def preview(
     json: Json = False,
 ) -> None:
     """Show a row as the model will see it: which tokens are trained, which are not, which are special."""
+    from rich.text import Text
+
     from engine.data.preview.previews import Previews
     from engine.data.preview.quick_check import view_of
     from engine.data.sources.resolve import as_text, training
@@ -59,7 +61,9 @@ def preview(
         say(f"The row has {found[0].unused}.")
     if found[0].unseen:
         say(f"The row has {found[0].unseen}, which the chat template does not show.")
-    out().print(shown_row(found[0], tokens), soft_wrap=True)
+    console = out()
+    shown = shown_row(found[0], tokens, console.width if console.is_terminal else 0)
+    console.print(shown, soft_wrap=isinstance(shown, Text))
 
 
 @app.command()

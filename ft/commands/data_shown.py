@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 CUT = "✂"
 """Mark where `max_seq_length` cuts a row."""
+SIDE_BY_SIDE = 100
+"""Cells of a terminal from which the two answers of a pair stand side by side."""
 BAR = 40
 """Cells of the longest bar."""
 
@@ -32,22 +34,47 @@ def row_title(row: "RowView") -> str:
     """Title of a row: its place and its counts."""
     cut = f", {row.lost:,} trained tokens cut at {row.limit:,}" if row.lost else ""
     several = f", in {row.examples} examples" if row.examples > 1 else ""
+    if row.sides:
+        several = f", labelled {row.sides[0]}" if row.examples == 1 else ", chosen and rejected answer"
     unread = f", of all but {row.unread:,} characters" if row.unread else ""
     return f"{row.where}: {row.tokens:,} tokens, {row.trained:,} trained{cut}{several}{unread}"
 
 
-def shown_row(row: "RowView", parted: bool) -> Text:
-    """The row's text. Trained tokens stand in brackets and bold, special ones in colour; what is cut, behind `CUT`."""
+def shown_row(row: "RowView", parted: bool, width: int = 0) -> "Text | Group":
+    """The row's text. Trained tokens stand in brackets and bold, special ones in colour; what is cut, behind `CUT`.
+
+    The answers of a pair stand side by side where `width`, in cells, has room for both.
+    """
     if not row.pieces:
         return Text(printable(f"{row.problem}\n\n{row.raw}"))
+    if len(row.sides) > 1 and width >= SIDE_BY_SIDE:
+        return _pair(row, parted)
+    text = _text(row.pieces, parted)
+    if row.hidden:
+        text.append(f"\n… and {row.hidden:,} tokens more", style="italic")
+    return text
+
+
+def _pair(row: "RowView", parted: bool) -> Group:
+    """The prompt, and below it both answers."""
+    from engine.data.preview.values import compared
+
+    prompt, *answers = compared(row.pieces)
+    table = Table(expand=True)
+    for side in row.sides:
+        table.add_column(side, ratio=1)
+    table.add_row(*(_text(answer, parted) for answer in answers))
+    return Group(_text(prompt, parted), table)
+
+
+def _text(pieces: "Sequence[TokenText]", parted: bool) -> Text:
     text = Text()
     runs: Iterable[list[TokenText]]
     if parted:
-        runs = ([piece] for piece in row.pieces)
+        runs = ([piece] for piece in pieces)
     else:
         runs = (
-            list(run)
-            for _, run in groupby(row.pieces, key=lambda one: (one.trained, one.cut, not one.tokens))
+            list(run) for _, run in groupby(pieces, key=lambda one: (one.trained, one.cut, not one.tokens))
         )
     for number, run in enumerate(runs):
         if parted and number:
@@ -66,8 +93,6 @@ def shown_row(row: "RowView", parted: bool) -> Text:
             shown = printable(piece.text.replace("\n", "⏎") if parted else piece.text)
             text.append(shown, style=style)
         text.append("]" if trained else "", style="green")
-    if row.hidden:
-        text.append(f"\n… and {row.hidden:,} tokens more", style="italic")
     return text
 
 

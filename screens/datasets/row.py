@@ -37,7 +37,7 @@ class RowPane(Vertical):
     def show(self, row: RowView, opened: Opened | None) -> None:
         """Show a row of a file."""
         if row.pieces:
-            self.tokens.show(row.pieces, row.limit)
+            self.tokens.show(row.pieces, row.limit, row.sides)
         else:
             self.tokens.show_text(row.raw)
         self._problem(row.problem, opened.hint if opened and not opened.format else "")
@@ -72,7 +72,9 @@ def _title(row: RowView, opened: Opened | None) -> list[str]:
         parts.append(f"{count(row.tokens)} tokens, {count(row.trained)} trained")
     if row.lost or (row.examples == 1 and row.tokens > row.limit > 0):
         parts.append(f"truncated at {count(row.limit)}: {count(row.lost)} trained tokens lost")
-    if row.examples > 1:
+    if row.sides:
+        parts.append(" and ".join(row.sides) if row.examples > 1 else f"labelled {row.sides[0]}")
+    elif row.examples > 1:
         parts.append(f"{count(row.examples)} examples")
     if row.unseen:
         parts.append(f"{row.unseen} not shown by the template")

@@ -5,7 +5,7 @@ off stands below a line that says so.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len, chop_cells
@@ -16,11 +16,14 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from engine.data.preview.values import TokenText
+from engine.data.preview.values import TokenText, compared
 
 HIDDEN = {0x200B, 0x200C, 0x200E, 0x200F, 0xAD, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 """Characters that show nothing, or turn the direction of what follows."""
 
+BETWEEN = " │ "
+SIDE_BY_SIDE = 60
+"""Cells from which the two answers of a pair stand side by side."""
 SLICE = 1000
 """Pieces that are wrapped together, in about 5 ms."""
 
@@ -41,6 +44,23 @@ def wrap(pieces: Iterable[TokenText], width: int, bounds: bool = False, limit: i
     wrapping = Wrapping(width, bounds, limit)
     wrapping.feed(pieces)
     return wrapping.done()
+
+
+def side_by_side(
+    pieces: Sequence[TokenText], sides: Sequence[str], width: int, bounds: bool = False, limit: int = 0
+) -> list[Line]:
+    """Lines of a pair: what both answers begin with, and below it the answers, each in half of the `width`."""
+    prompt, *answers = compared(pieces)
+    half = (width - len(BETWEEN)) // 2
+    columns = [
+        [[Run(f"╌╌ {side} ╌╌"[:half], "note")], *wrap(answer, half, bounds, limit)]
+        for side, answer in zip(sides, answers, strict=True)
+    ]
+    found = wrap(prompt, width, bounds, limit)
+    for left, right in zip_longest(*columns, fillvalue=[]):
+        room = half - sum(cell_len(run.text) for run in left)
+        found.append([*left, Run(" " * room, "plain"), Run(BETWEEN, "note"), *right])
+    return found
 
 
 def visible(text: str) -> str:
@@ -73,14 +93,15 @@ class TokenView(ScrollView, can_focus=True):
         super().__init__(id=id)
         self.bounds = False
         self._pieces: Sequence[TokenText] = ()
+        self._sides: Sequence[str] = ()
         self._limit = 0
         self._plain = ""
         self._lines: list[Line] = []
         self._wrapping: Wrapping | None = None
 
-    def show(self, pieces: Sequence[TokenText], limit: int = 0) -> None:
-        """Show a row's tokens, from its start."""
-        self._pieces, self._limit, self._plain = pieces, limit, ""
+    def show(self, pieces: Sequence[TokenText], limit: int = 0, sides: Sequence[str] = ()) -> None:
+        """Show a row's tokens, from its start; `sides` are the names of its answers where they are compared."""
+        self._pieces, self._limit, self._sides, self._plain = pieces, limit, sides, ""
         self._again()
         self.scroll_home(animate=False)
 
@@ -123,6 +144,10 @@ class TokenView(ScrollView, can_focus=True):
                 for line in self._plain.split("\n")
                 for part in chop_cells(visible(line), width) or [""]
             ]
+            self._measure()
+        elif len(self._sides) > 1 and width >= SIDE_BY_SIDE and len(self._pieces) <= SLICE:
+            self._wrapping = None
+            self._lines = side_by_side(self._pieces, self._sides, width, self.bounds, self._limit)
             self._measure()
         else:
             self._wrapping = Wrapping(width, self.bounds, self._limit)

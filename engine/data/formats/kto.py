@@ -81,7 +81,7 @@ FORMAT = RowFormat(
     SHAPES[0],
     _rated,
     recognise=_is_label,
-    note="rows labelled true are trained",
+    note="sft trains those labelled true",
     others=SHAPES[1:],
     uses=frozenset({*NAMES, "system", "tools", "functions"}) | gemini.SYSTEM,
 )

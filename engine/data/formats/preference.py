@@ -103,7 +103,7 @@ FORMAT = RowFormat(
     "preference",
     SHAPES[0],
     _preference,
-    note="the chosen answers are trained",
+    note="sft trains the chosen answers",
     others=SHAPES[1:],
     uses=frozenset({*PROMPTS, "system", "tools", "functions"}),
 )

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from engine.data.findings import RULES, SHOWN, Finding, Kind
 from engine.data.lint.spread import FEWEST_ROWS
 from engine.data.lint.texts import texts
 from engine.data.tokenization.truncation import Group
-from engine.data.types import Conversation, Row
+from engine.data.types import Row
 
 ComparedRow = tuple[int, tuple[Row, ...], Group]
 """A row's number from 0, its answers with their prompts, and their tokens before anything is cut."""
@@ -47,6 +48,8 @@ class ComparedAnswers:
 
     def __init__(self) -> None:
         self._swapped, self._apart = _Some(), _Some()
+        self._turn = 0
+        """Turn from 1 at which the first of those pairs part."""
         self._pairs = self._longer = self._shorter = 0
         """All pairs, and those whose chosen answer is longer, or shorter, by more than `ALIKE`."""
         self._labels = {1: 0, -1: 0}
@@ -66,7 +69,8 @@ class ComparedAnswers:
         chosen, rejected = (_answer(row) for row in answers)
         if REFUSAL.match(chosen) and not REFUSAL.match(rejected):
             self._swapped.note(number)
-        if _prompt(answers[0]) != _prompt(answers[1]):
+        if turn := _parts_at(*answers):
+            self._turn = self._turn or turn
             self._apart.note(number)
 
     def findings(self) -> list[Finding]:
@@ -77,7 +81,8 @@ class ComparedAnswers:
             message = f"{_pairs(self._swapped.count)} with a refusal as the chosen answer and none as the rejected one"
             found.append(_finding("swapped", message, self._swapped.count, pairs, self._swapped.first))
         if self._apart.count:
-            message = f"{_pairs(self._apart.count)} whose answers follow different turns"
+            parts = f"the first part at turn {self._turn}"
+            message = f"{_pairs(self._apart.count)} whose answers follow different questions: {parts}"
             found.append(_finding("prompts-differ", message, self._apart.count, pairs, self._apart.first))
         for longer, count in (("longer", self._longer), ("shorter", self._shorter)):
             if pairs >= FEWEST_ROWS and count >= BIASED * pairs:
@@ -111,6 +116,16 @@ def _answer(row: Row) -> str:
     return next((text for role, text in reversed(list(texts(row))) if role == "assistant"), "")
 
 
-def _prompt(row: Row) -> object:
-    """Everything in front of the last turn."""
-    return row.messages[:-1] if isinstance(row, Conversation) else row.prompt
+def _parts_at(chosen: Row, rejected: Row) -> int:
+    """The turn, from 1, at which two conversations ask different things; 0 where they ask the same.
+
+    What the assistant says or a tool returns may differ on the way: it belongs to the answers.
+    """
+    asked = [
+        [(at, text) for at, (role, text) in enumerate(texts(row), start=1) if role in ("system", "user")]
+        for row in (chosen, rejected)
+    ]
+    for one, other in zip_longest(*asked):
+        if one is None or other is None or one[1] != other[1]:
+            return min(turn[0] for turn in (one, other) if turn is not None)
+    return 0

@@ -31,10 +31,16 @@ def row_view(rows: Rows, each: EncodedRow, tokenizer: Tokenizer, limit: Limit, b
         problem="" if left else nothing_left(limit),
         raw=_first_words(rows, each.number) if brief else "",
         examples=len(each.examples),
+        sides=tuple(_side(example.sign, len(each.examples)) for example in each.examples if example.sign),
         unseen=each.unseen,
         unused="; ".join(each.whole[0][1].unused) if each.whole else "",
         unread=each.unread,
     )
+
+
+def _side(sign: int, examples: int) -> str:
+    names = ("chosen", "rejected") if examples > 1 else ("good", "bad")
+    return names[0] if sign > 0 else names[1]
 
 
 def raw_view(rows: Rows, number: int) -> RowView:

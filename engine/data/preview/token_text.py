@@ -17,7 +17,9 @@ def token_texts_of(examples: Sequence[Encoded], tokenizer: Tokenizer, limit: int
         if left <= 0:
             return
         if number > 1:
-            words = f"example {number} of {len(examples)} of this row"
+            words = (
+                "the rejected answer" if encoded.sign else f"example {number} of {len(examples)} of this row"
+            )
             yield TokenText(words, trained=False, special=False, cut=False, tokens=0)
         yield from token_texts(encoded, tokenizer, limit, left)
         left -= len(encoded.ids)

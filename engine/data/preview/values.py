@@ -1,6 +1,6 @@
 """Values of previews, without heavy imports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engine.data.findings import Finding
@@ -81,12 +81,27 @@ class RowView:
     problem: str = ""
     raw: str = ""
     examples: int = 1
+    sides: tuple[str, ...] = ()
+    """What each example is where answers are compared: chosen and rejected, or good, or bad."""
     unseen: str = ""
     """Names of what the row has and the template does not show, as `tools`."""
     unused: str = ""
     """Fields of the row that are not used, to end "The row has …" with."""
     unread: int = 0
     """Characters at the end of a long plain text that were not tokenised for this, and are in no count."""
+
+
+def compared(pieces: Sequence[TokenText]) -> tuple[list[TokenText], list[TokenText], list[TokenText]]:
+    """The pieces of a pair: what both answers begin with, and how the chosen and the rejected one go on."""
+    middle = next(place for place, piece in enumerate(pieces) if not piece.tokens)
+    one, other = pieces[:middle], pieces[middle + 1 :]
+    # A special token that both begin their answer with is of the prompt; what is trained is of the answer.
+    shared = 0
+    for first, second in zip(one, other, strict=False):
+        if first != second or first.trained:
+            break
+        shared += 1
+    return list(one[:shared]), list(one[shared:]), list(other[shared:])
 
 
 @dataclass(frozen=True)
