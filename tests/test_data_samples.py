@@ -270,10 +270,16 @@ def test_row_unfit_for_method_is_named(tiny_model: Path, tmp_path: Path) -> None
     path = write(tmp_path / "a.jsonl", chats(2))
     with pytest.raises(
         DataError, match="has one answer, where the method compares a chosen and a rejected one"
-    ):
+    ) as raised:
         prepare(taking("pairs", recipe(path)), tiny_model)
-    with pytest.raises(DataError, match="has no label"):
+    assert "training.method: sft" in raised.value.hint
+    with pytest.raises(DataError, match="has no label") as raised:
         prepare(taking("labelled", recipe(path)), tiny_model)
+    assert "training.method: sft" in raised.value.hint
+    labelled = write(tmp_path / "l.jsonl", [{"prompt": "a", "completion": "b", "label": True}])
+    with pytest.raises(DataError, match="has one answer") as raised:
+        prepare(taking("pairs", recipe(labelled)), tiny_model)
+    assert "training.method: kto" in raised.value.hint
     same = write(tmp_path / "b.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "b"}])
     with pytest.raises(DataError, match="`chosen` and `rejected` are the same"):
         prepare(taking("pairs", recipe(same)), tiny_model)

@@ -64,7 +64,12 @@ def read_row(columns: Columns, where: str, row_format: RowFormat, train_on: str)
 
 def _pair(sample: Sample, train_on: str) -> Answers:
     if not isinstance(sample, Preference):
-        raise RowError("has one answer, where the method compares a chosen and a rejected one", OTHER_KIND)
+        labelled = isinstance(sample, LabelledAnswer)
+        raise RowError(
+            "has one answer, where the method compares a chosen and a rejected one",
+            OTHER_KIND,
+            fix=f"Use training.method: {'kto, which learns from labels' if labelled else 'sft, which learns answers'}",
+        )
     for name, row in (("chosen", sample.chosen), ("rejected", sample.rejected)):
         try:
             check_answer(row, train_on)
@@ -80,7 +85,11 @@ def _labelled(sample: Sample, train_on: str) -> tuple[Answers, ...]:
     if isinstance(sample, Preference):
         return tuple((answer,) for answer in _pair(sample, train_on))
     if not isinstance(sample, LabelledAnswer):
-        raise RowError("has no label, where the method learns from good and bad answers", OTHER_KIND)
+        raise RowError(
+            "has no label, where the method learns from good and bad answers",
+            OTHER_KIND,
+            fix="Use training.method: sft, which learns answers",
+        )
     check_answer(sample.row, train_on)
     return ((SignedRow(sample.row, GOOD if sample.good else BAD),),)
 
