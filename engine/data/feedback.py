@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.data.jsonl import content_of, written
+from engine.data.jsonl import content_of, pair_columns, written
 from engine.data.tokenization.message_style import Tools
-from engine.data.types import Conversation, Message
+from engine.data.types import Conversation, Message, Preference
 from engine.storage.disk_errors import explaining
 
 ANSWERS, PREFERENCES = "answers.jsonl", "preferences.jsonl"
@@ -76,13 +76,11 @@ class Feedback:
         ]
 
     def _pair(self, chosen: Exchange, rejected: Message) -> str:
-        row: dict[str, Any] = {
-            "prompt": [written(replace(message, trained=True)) for message in chosen.prompt],
-            "chosen": [written(chosen.answer)],
-            "rejected": [written(rejected)],
-        }
-        row |= {"tools": [dict(tool) for tool in chosen.tools]} if chosen.tools else {}
-        return self._add(PREFERENCES, row, "the pair")
+        one, other = (
+            Conversation((*chosen.prompt, answer), "", tuple(chosen.tools))
+            for answer in (chosen.answer, rejected)
+        )
+        return self._add(PREFERENCES, pair_columns(Preference(one, other)), "the pair")
 
     def _add(self, name: str, row: dict[str, Any], what: str) -> str:
         """Append a row as one line, on a line of its own also behind one that a full disk has cut."""

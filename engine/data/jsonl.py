@@ -1,10 +1,10 @@
 """Writing of rows as JSONL, all of a file in one format, so that they read as the same rows again."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.data.types import Conversation, Message, Row
+from engine.data.types import Conversation, Message, Preference, Row, Text
 
 MARK = "augmented"
 """Column that marks a row which a model made."""
@@ -44,6 +44,26 @@ class RowLines:
         if self.prompts or self.conversations:
             return {"prompt": row.prompt, "completion": row.completion}
         return content_of(row)
+
+
+def pair_line(pair: Preference) -> str:
+    """A pair as a line."""
+    mark = {MARK: dict(pair.chosen.augmented)} if pair.chosen.augmented else {}
+    return json.dumps(pair_columns(pair) | mark, ensure_ascii=False) + "\n"
+
+
+def pair_columns(pair: Preference) -> dict[str, Any]:
+    """A pair as columns, without the mark of one that a model made: the prompt once, and both answers."""
+    chosen, rejected = pair.chosen, pair.rejected
+    if isinstance(chosen, Conversation) and isinstance(rejected, Conversation):
+        prompt = [written(replace(message, trained=True)) for message in chosen.messages[:-1]]
+        last = (replace(one.messages[-1], trained=True) for one in (chosen, rejected))
+        answers = {name: [written(answer)] for name, answer in zip(("chosen", "rejected"), last, strict=True)}
+        tools = {"tools": [dict(tool) for tool in chosen.tools]} if chosen.tools else {}
+        return {"prompt": prompt, **answers, **tools}
+    assert isinstance(chosen, Text), "both answers of a pair are of one kind"
+    assert isinstance(rejected, Text), "both answers of a pair are of one kind"
+    return {"prompt": chosen.prompt, "chosen": chosen.completion, "rejected": rejected.completion}
 
 
 def content_of(row: Row) -> dict[str, Any]:

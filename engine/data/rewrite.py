@@ -15,7 +15,7 @@ from engine.config.schema import TrainConfig
 from engine.data.augment import journal as journals
 from engine.data.augment.journal import Journal
 from engine.data.formats.base import RowError
-from engine.data.jsonl import RowLines, content_of
+from engine.data.jsonl import RowLines, content_of, pair_line
 from engine.data.lint.likeness import Likeness
 from engine.data.lint.texts import said
 from engine.data.prepare import Progress, selections
@@ -24,13 +24,13 @@ from engine.data.samples import read_row
 from engine.data.selection import CHUNK, Selection
 from engine.data.sources.resolve import ResolvedSources, resolve
 from engine.data.split import share_of, validation_mask
-from engine.data.types import Row
+from engine.data.types import Preference, Row
 from engine.data.unusable_rows import Problems
 from engine.data.unused_fields import Unused
 from engine.errors import ConfigError, DataError
 from engine.storage.disk_errors import explaining
 
-TRAIN, VALIDATION, REPORT = "train.jsonl", "validation.jsonl", "report.json"
+TRAIN, VALIDATION, PAIRS, REPORT = "train.jsonl", "validation.jsonl", "pairs.jsonl", "report.json"
 
 
 @dataclass
@@ -40,6 +40,7 @@ class Report:
     rows: int = 0
     train: int = 0
     validation: int = 0
+    pairs: int = 0
     copies: int = 0
     near_copies: int = 0
     unused: int = 0
@@ -64,8 +65,8 @@ NumberedRow = tuple[int, str, Row | RowError | None]
 """Number and place of a row, and the row: None for a bad answer, an error if it cannot be read."""
 Rows = Callable[[], Iterator[NumberedRow]]
 """Reads all rows."""
-Make = Callable[[Journal], tuple[Sequence[Row], dict[str, Any]]]
-"""Makes more training rows from those that are written; returns them, and counts for the report."""
+Make = Callable[[Journal], tuple[Sequence[Row | Preference], dict[str, Any]]]
+"""Makes more training rows, or pairs, from those that are written; returns them, and counts for the report."""
 
 
 def rewrite(
@@ -81,7 +82,8 @@ def rewrite(
 
     Rows keep their order. Validation gets those of a source that `data.validation` names, or a share of all, chosen by
     the seed. `near` also leaves out rows that are nearly the same as an earlier one. Broken rows are left out and
-    reported. The rows of `make` are added to the training rows; a folder where that was stopped is written again.
+    reported. The rows of `make` are added to the training rows, its pairs written to `pairs.jsonl`; a folder where that
+    was stopped is written again.
     `sources` are those of the recipe, None resolves them.
 
     Raises ConfigError where the folder is taken, `DataError` where no row is left, MachineError where the disk is full:
@@ -107,9 +109,13 @@ def rewrite(
         _write(rows, folder, sides, lines)
         if make and journal:
             made, report.augmented = make(journal)
+            pairs = [one for one in made if isinstance(one, Preference)]
+            more = [one for one in made if not isinstance(one, Preference)]
             with (folder / TRAIN).open("a", encoding="utf-8") as train:
-                train.writelines(map(lines.line, made))
-            report.train += len(made)
+                train.writelines(map(lines.line, more))
+            if pairs:
+                (folder / PAIRS).write_text("".join(map(pair_line, pairs)), encoding="utf-8")
+            report.train, report.pairs = report.train + len(more), len(pairs)
         text = json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n"
         (folder / REPORT).write_text(text, encoding="utf-8")
     return report
@@ -125,7 +131,7 @@ def _filling(folder: Path, going_on: bool) -> Iterator[None]:
             yield
         except BaseException:
             if not going_on:
-                for name in (TRAIN, VALIDATION, REPORT):
+                for name in (TRAIN, VALIDATION, PAIRS, REPORT):
                     (folder / name).unlink(missing_ok=True)
                 if made:
                     folder.rmdir()
@@ -157,7 +163,7 @@ def _is_taken(folder: Path, going_on: bool) -> bool:
     if not folder.is_dir():
         return folder.exists()
     there = {path.name for path in folder.iterdir()}
-    left = {TRAIN, VALIDATION, journals.NAME} if going_on and journals.NAME in there else set()
+    left = {TRAIN, VALIDATION, PAIRS, journals.NAME} if going_on and journals.NAME in there else set()
     return bool(there - left)
 
 

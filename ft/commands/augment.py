@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from engine.data.augment.options import Kind, Options
     from engine.data.prepare import Progress
     from engine.data.rewrite import Make
-    from engine.data.types import Completion, Prompt, Row
+    from engine.data.types import Completion, Preference, Prompt, Row
 
 Augment = Annotated[
-    Literal["paraphrase", "back-translation", "new-rows"] | None,
+    Literal["paraphrase", "back-translation", "new-rows", "pairs"] | None,
     typer.Option("--augment", help="Have a model make more training rows, never from validation rows."),
 ]
 Model = Annotated[
@@ -85,7 +85,7 @@ def making(
         def ask(prompts: "Sequence[Prompt]") -> "list[Completion]":
             return client.answers(model.folder, spec, prompts, options.max_tokens, options.temperature)
 
-        def make(journal: "Journal") -> "tuple[list[Row], dict[str, Any]]":
+        def make(journal: "Journal") -> "tuple[list[Row | Preference], dict[str, Any]]":
             rows, found = augment(folder, options, tokenizer, ask, journal, progress)
             return rows, found.to_json()
 
@@ -103,7 +103,7 @@ def _check(kind: str | None, chosen: Mapping[str, Any]) -> None:
     if kind is None and chosen:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
         raise ConfigError(
-            f"{names}: only with --augment.", "Add --augment paraphrase, back-translation or new-rows."
+            f"{names}: only with --augment.", "Add --augment paraphrase, back-translation, new-rows or pairs."
         )
     if "through" in chosen and kind != "back-translation":
         raise ConfigError("--through: only with --augment back-translation.", "Leave it out.")

@@ -161,8 +161,9 @@ def _augmented(made: "Mapping[str, Any]") -> list[str]:
     """The rows that a model made from the training rows, and why there are not more."""
     from engine.data.augment.checks import REASONS
 
+    rows = "pairs" if made["kind"] == "pairs" else "training rows"
     lines = [
-        f"{made['made']:,} of the training rows are made by {made['model']} ({made['kind']}, seed {made['seed']}), "
+        f"{made['made']:,} of the {rows} are made by {made['model']} ({made['kind']}, seed {made['seed']}), "
         f"of {made['asked']:,} asked for"
     ]
     rejected = sorted(made["rejected"].items(), key=lambda one: -one[1])
@@ -180,10 +181,11 @@ def _augmented(made: "Mapping[str, Any]") -> list[str]:
 
 def shown_report(report: "Report", folder: Path) -> Text:
     """Report of the rows written and left out."""
-    written = {"train": report.train, **({"validation": report.validation} if report.validation else {})}
+    written = {"train": report.train, "validation": report.validation, "pairs": report.pairs}
     lines = [
-        f"{count:,} {'row' if count == 1 else 'rows'} in {folder / f'{split}.jsonl'}"
+        f"{count:,} {'pair' if split == 'pairs' else 'row'}{'s' * (count != 1)} in {folder / f'{split}.jsonl'}"
         for split, count in written.items()
+        if count or split == "train"
     ]
     why = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
     for count, one, more, what in (

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from engine.data.types import Completion, Prompt
 
-Kind = Literal["paraphrase", "back-translation", "new-rows"]
-STEPS: dict[Kind, int] = {"paraphrase": 1, "back-translation": 2, "new-rows": 2}
+Kind = Literal["paraphrase", "back-translation", "new-rows", "pairs"]
+STEPS: dict[Kind, int] = {"paraphrase": 1, "back-translation": 2, "new-rows": 2, "pairs": 1}
 """Answers of the model that make one row: a translation and its way back, a question and its answer."""
 SEEDS = 3
 """Training rows that a new row is made after."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.data.augment.checks import Reason, words
 from engine.data.augment.options import Kind
-from engine.data.augment.questions import Question, answer_of, is_exchange, question_of
+from engine.data.augment.questions import Question, answer_of, is_exchange, last_answer, question_of
 from engine.data.formats.registry import fitting
 from engine.data.lint.likeness import Likeness
 from engine.data.samples import read_row
@@ -77,6 +77,11 @@ class Pool:
 
 def _usable(asked: Sequence[Asked], kind: Kind, tokenizer: Tokenizer, longest: int) -> Iterator[int]:
     """The lines of the rows that others can be made from."""
+    if (
+        kind == "pairs"
+    ):  # the model is asked the whole prompt, and room for that is looked at where it is asked
+        yield from (line for line, row, _ in asked if last_answer(row).strip())
+        return
     if kind == "new-rows":
         asked = [one for one in asked if is_exchange(one[1])]
     prompts = [

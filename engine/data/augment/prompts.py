@@ -8,7 +8,7 @@ with these rows as the conversation before it. Back-translation is Sennrich et a
 from collections.abc import Sequence
 
 from engine.data.augment.options import Options
-from engine.data.augment.questions import answer_of, question_in, question_of
+from engine.data.augment.questions import answer_of, asked_for, question_in, question_of
 from engine.data.types import Conversation, Message, Row
 
 REWORD = "Say this in other words, in {language}. Do not answer it."
@@ -32,6 +32,8 @@ SAID = (
 
 def prompt(options: Options, step: int, rows: Sequence[Row], said: Sequence[str]) -> tuple[Message, ...]:
     """The prompt for a step of making a row from `rows`, after the answers `said` to the steps before."""
+    if options.kind == "pairs":
+        return asked_for(rows[0])
     if options.kind == "new-rows":
         return _answer(rows, said[0]) if step else (_ask(rows, options.language),)
     if options.kind == "back-translation":

@@ -1,8 +1,8 @@
-"""Questions that can be rewritten: the last thing that a user asks and the model is trained to answer."""
+"""Questions that can be rewritten or asked again: what a user asks last and the model is trained to answer."""
 
 from dataclasses import dataclass, replace
 
-from engine.data.types import Conversation, Message, Row, Text
+from engine.data.types import Conversation, Message, Preference, Row, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,30 @@ def new_row(like: Row, question: str, answer: str) -> Row:
         return Text(question, answer, "")
     system = [message for message in like.messages if message.role == "system"]
     return Conversation((*system, Message("user", question), Message("assistant", answer)), "")
+
+
+def asked_for(row: Row) -> tuple[Message, ...]:
+    """What a model is asked that is to give the last answer of a row: everything in front of it."""
+    if not isinstance(row, Conversation):
+        return (Message("user", row.prompt),)
+    return row.messages[: _answered_at(row)]
+
+
+def last_answer(row: Row) -> str:
+    """The last answer of a row; empty where that calls a tool and says nothing."""
+    return row.messages[_answered_at(row)].content if isinstance(row, Conversation) else row.completion
+
+
+def pair_of(row: Row, other: str) -> Preference:
+    """The row's last answer as the chosen one, and another text as the rejected one."""
+    if not isinstance(row, Conversation):
+        return Preference(row, replace(row, completion=other))
+    answers = row.messages[_answered_at(row)], Message("assistant", other)
+    return Preference(*(replace(row, messages=(*asked_for(row), answer)) for answer in answers))
+
+
+def _answered_at(row: Conversation) -> int:
+    return max(turn for turn, message in enumerate(row.messages) if message.role == "assistant")
 
 
 def _parted(text: str, turn: int) -> Question | None:
