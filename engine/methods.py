@@ -42,9 +42,9 @@ class Method:
     """Keys of its section that do not go together, each with what is wrong and what to do."""
 
     def objective(self, config: Any = None) -> Any:
-        """The objective of a run, from the recipe's section. Imports what computes."""
+        """The objective of a run, from the recipe's section, or with its defaults. Imports what computes."""
         build = plugins.resolved(self.build)
-        return build() if self.config is None else build(config)
+        return build() if self.config is None else build(self.config() if config is None else config)
 
 
 def method_named(name: str) -> Method:

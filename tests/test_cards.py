@@ -15,7 +15,7 @@ from engine.config.load import load_text
 from engine.publishing.card import card_of, run_files, write_card
 from engine.publishing.facts import BASE, model_card
 from engine.publishing.loss_picture import loss_picture
-from engine.publishing.model_card import AdapterFacts, Base, DataFacts, ModelCard, Score
+from engine.publishing.model_card import AdapterFacts, Base, DataFacts, ModelCard, Score, TrainingFacts
 from engine.publishing.public_recipe import public_recipe, public_source
 from engine.publishing.render import render
 from engine.runs.directory.card_mark import CARD, is_ours, marked
@@ -279,6 +279,22 @@ def test_names_of_files_are_no_markdown() -> None:
     assert "``a`b | <img src=x>.jsonl``" in text
     assert "m\\|\\<b\\>" in text
     assert "r\\|\\<i\\>" in text
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("sft", "supervised fine-tuning"),
+        ("dpo", "direct preference optimisation"),
+        ("kto", "Kahneman-Tversky optimisation"),
+        ("somebodys", "somebodys"),
+    ],
+)
+def test_method_is_named_in_words(method: str, said: str) -> None:
+    facts = TrainingFacts(method, 5, 5, 1.0, 4, 1e-4, "bf16 weights", "peft on cpu")
+    text = render(ModelCard("x", "adapter", Base("a/b"), training=facts))
+    assert f"trained by {said} with ft" in text
+    assert method in HubCard(text).data.tags
 
 
 def test_interval_stands_beside_its_score() -> None:

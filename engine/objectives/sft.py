@@ -48,4 +48,4 @@ class Supervised(Objective):
         return -weighted.sum(), {}
 
 
-METHOD = Method("sft", Supervised, Sft, summary="supervised fine-tuning on the rows' answers")
+METHOD = Method("sft", Supervised, Sft, summary="supervised fine-tuning")

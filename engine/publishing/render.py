@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.methods import OWN, method_named
 from engine.metrics.registry import describe
 from engine.publishing.model_card import ADAPTER, MODEL, ModelCard, Score
 from engine.publishing.usage import elsewhere, usages
@@ -24,7 +25,6 @@ LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 """Pattern of a licence as the hub's metadata names it."""
 LICENCES = {"mit license": "mit", "the mit license": "mit", "the mit license (mit)": "mit"}
 """First lines of licence files that name one licence without doubt."""
-METHODS = {"sft": "supervised fine-tuning"}
 KINDS = {"lora": "LoRA", "dora": "DoRA", "adalora": "AdaLoRA", "ia3": "IA³", "loha": "LoHa", "lokr": "LoKr"}
 FORMATS = {
     "merged": "weights with the adapter merged in",
@@ -106,10 +106,15 @@ def _what(card: ModelCard) -> str:
     revision = f" at revision {_code(card.base.revision)}" if card.base.revision else ""
     of_run = {ADAPTER: f"{_article(card)} for", MODEL: "All weights of"}
     what = of_run.get(card.format, f"{FORMATS.get(card.format, f'Files for {_code(card.format)}')} of")
-    method = METHODS.get(card.training.method, card.training.method) if card.training else ""
+    method = _method(card.training.method) if card.training else ""
     how = f", trained by {method} with ft" if method else ""
     exported = f" It was trained as {_article(card, 'a')}." if card.export and card.adapter else ""
     return f"# {card.title}\n\n{what} {base}{revision}{how}.{exported}"
+
+
+def _method(name: str) -> str:
+    """A training method in words; its name where the package that brings it is not here."""
+    return (method_named(name).summary if name in OWN else "") or name
 
 
 def _article(card: ModelCard, article: str = "A") -> str:
