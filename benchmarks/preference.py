@@ -17,8 +17,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.train import LENGTH, RATE, ROWS, SEED, Side, run
-from engine.models import starter
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))
+
+from benchmarks.train import LENGTH, RATE, ROWS, SEED, Side, run  # noqa: E402
+from engine.models import starter  # noqa: E402
 
 BATCH, BETA = 4, 0.1
 

@@ -63,6 +63,10 @@ class Capability:
     """A resumed run gives the same bytes as one that was never stopped."""
     vocabulary: bool = False
     """Embedding and output layer can be trained beside an adapter, and rows for new tokens added."""
+    rates: bool = False
+    """Parameters can learn at rates of their own (LoRA+, layer-wise decay)."""
+    noise: bool = False
+    """Noise can be added to the embeddings (NEFTune)."""
     offloading: Literal["none", "planned", "built-in"] = "none"
     """Checkpointing can move what it keeps to host memory: only where the plan asks for it (and counts that memory),
     or always, as part of the backend's own checkpointing."""

@@ -17,10 +17,10 @@ from engine.config.problems import RecipeError
 from engine.data.batching import batch_of_rows
 from engine.errors import ConfigError
 from engine.hardware.probe import probe
+from engine.models.sizing import shape_of
 from engine.planning.backend_choice import choose_backend
 from engine.runs.directory import checkpoints
 from engine.runs.directory.events import Eval, Step
-from tests.plan_fixtures import SMALL
 from tests.training import Job, StopAtPoll
 
 ROWS = [[1, 5, 6, 7, 8, 2], [1, 5, 9, 4, 2], [1, 7, 7, 2]]
@@ -140,11 +140,11 @@ def test_noisy_run_resumes_to_the_same_bytes(tiny_model: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("key", ["lora_plus_ratio: 16", "layer_decay: 0.9", "neftune_alpha: 5"])
-def test_mlx_refuses_what_it_does_not_do(key: str) -> None:
+def test_mlx_refuses_what_it_does_not_do(tiny_model: Path, key: str) -> None:
     text = f"model: {{base: starter}}\ndata: {{train: starter}}\nbackend: mlx\ntraining: {{{key}}}\n"
     config = load_text(text, Path("/recipes/train.yml")).config
     with pytest.raises(ConfigError, match=key.partition(":")[0]):
-        choose_backend(probe(), config, SMALL)
+        choose_backend(probe(), config, shape_of(tiny_model))
 
 
 def test_lora_plus_without_lora_is_refused() -> None:

@@ -10,6 +10,9 @@ from engine.hardware.probe import Machine
 VOCABULARY_KEYS = ("adapter.modules_to_save", "model.add_tokens")
 TOKEN_KEYS = ("model.chat_template", "model.template_variables")
 """Keys that ft itself carries out, before a backend sees a token."""
+RATE_KEYS = ("training.lora_plus_ratio", "training.layer_decay")
+NOISE_KEY = "training.neftune_alpha"
+"""Keys that are left out of a comparison of backends where they say nothing."""
 SAME_TOKENS = KeySupport("direct", "ft's own: every backend gets the same tokens")
 BF16_CAPABILITY = (8, 0)
 """CUDA compute capability from which there is bf16 arithmetic."""
@@ -48,9 +51,10 @@ def values(config: TrainConfig) -> dict[str, str]:
         "training.gradient_checkpointing": training.gradient_checkpointing,
         "training.optimizer": training.optimizer,
     }
-    for key in ("lora_plus_ratio", "layer_decay", "neftune_alpha"):
-        if getattr(training, key) != Training.model_fields[key].default:
-            found[f"training.{key}"] = getattr(training, key)
+    for key in (*RATE_KEYS, NOISE_KEY):
+        name = key.partition(".")[2]
+        if getattr(training, name) != Training.model_fields[name].default:
+            found[key] = f"{getattr(training, name):g}"
     return {
         key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in found.items()
     }
@@ -97,6 +101,10 @@ def _supported_values(spec: BackendSpec, able: Capability) -> dict[str, tuple[st
     """The values that the capability lists, by key; a key that is not here takes any."""
     offload = () if able.offloading == "none" else ("offload",)
     restricted: dict[str, tuple[str, ...]] = {} if able.vocabulary else dict.fromkeys(VOCABULARY_KEYS, ())
+    if not able.rates:
+        restricted |= dict.fromkeys(RATE_KEYS, ())
+    if not able.noise:
+        restricted |= {NOISE_KEY: ()}
     if spec.methods is not None:
         restricted["training.method"] = tuple(spec.methods)
     return {
