@@ -56,6 +56,8 @@ class UploadHub:
     requests: list[tuple[str, str]] = field(default_factory=list)
     received: dict[str, int] = field(default_factory=dict)
     """Bytes that came of each large file, by sha256, over all tries."""
+    reading: set[int] = field(default_factory=set)
+    """Threads that read the body of a large file now."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
 
@@ -123,6 +125,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def take(self, oid: str, size: int) -> bytes:
         """A body as far as it comes, or is let in; half of it until `hold` is set."""
+        self.hub.reading.add(threading.get_ident())
+        try:
+            return self.taken(oid, size)
+        finally:
+            self.hub.reading.discard(threading.get_ident())
+
+    def taken(self, oid: str, size: int) -> bytes:
         hub, data = self.hub, b""
         most = hub.cuts.pop(0) if hub.cuts else size
         while len(data) < most:

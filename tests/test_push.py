@@ -108,6 +108,7 @@ def test_killed_push_is_continued_by_next_with_what_is_missing(hub: UploadHub) -
     hub.hold.set()
     assert engine.supervisor.wait(60) != 0
     assert hub.files(REPO) == {}  # nothing shows before all is there
+    until(lambda: not hub.reading, "the end of what was still under way")
     before = dict(hub.received)
     assert exit_code(run.id, "--to", REPO) == 0
     assert set(hub.files(REPO)) == PUSHED | {small.name}
