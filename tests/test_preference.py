@@ -14,6 +14,7 @@ import torch
 from engine.backends import load_trainer
 from engine.backends.layout import rows_of
 from engine.backends.mlx.ops import MlxOps
+from engine.backends.torch.causal_lm import TorchModel
 from engine.backends.torch.ops import TorchOps
 from engine.config.load import load_text
 from engine.config.problems import RecipeError
@@ -23,7 +24,7 @@ from engine.data.types import Batch
 from engine.methods import OWN, method_named
 from engine.objectives.base import Ops, Outputs
 from engine.runs.directory import checkpoints
-from engine.runs.directory.events import Eval, Step
+from engine.runs.directory.events import Eval, Step, Warned
 from tests.preference_steps import examples, steps_on
 from tests.training import LABELLED, PAIRS, Job, StopAtPoll
 
@@ -269,6 +270,27 @@ def test_reference_is_computed_once(tiny_model: Path, tmp_path: Path) -> None:
     assert phases[0]
     assert not phases[1]
     assert evals(noted[1])[0].metrics["reward_margin"] == 0.0
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_comparing_goes_on_with_less_where_memory_runs_out(
+    tiny_model: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the reference is computed, and the divergence: the rows of a step stay the same."""
+    job = pair_job(tiny_model, tmp_path, method, training={"batch_size": 4}, adapter={"dropout": 0.0})
+    logps = TorchModel.logps
+
+    def scarce(self: TorchModel, batch: Batch) -> Any:
+        if batch.sequences > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+        return logps(self, batch)
+
+    monkeypatch.setattr(TorchModel, "logps", scarce)
+    assert job.train() == "completed"
+    warnings = [event.message for event in job.run.events() if isinstance(event, Warned)]
+    assert any("continuing with micro-batches of 2 examples" in message for message in warnings)
+    assert evals(job)[0].metrics["chosen_reward"] == pytest.approx(0.0, abs=1e-6)
+    assert evals(job)[-1].metrics["chosen_reward"] > evals(job)[-1].metrics["rejected_reward"]
 
 
 @pytest.mark.parametrize("method", OWN[1:])
