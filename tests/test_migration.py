@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from engine.config.load import Recipe, load_recipe
-from engine.config.schema import TrainConfig
+from engine.config.load import load_recipe
 from ft.cli import main
+from tests.migrated import made, recipe, report, without_equal
 
 AXOLOTL = """\
 base_model: mistralai/Mistral-7B-v0.3
@@ -139,34 +139,11 @@ PEFT: dict[str, Any] = {
 }
 
 
-def made(name: str, text: str, folder: Path, *words: str) -> TrainConfig:
-    """The recipe of a file of that text, in a folder beside the file's."""
-    return recipe(name, text, folder, *words).config
-
-
-def recipe(name: str, text: str, folder: Path, *words: str) -> Recipe:
-    (folder / "theirs").mkdir(exist_ok=True)
-    (folder / "theirs" / name).write_text(text, encoding="utf-8")
-    assert main(["init", "ours", "--from", f"theirs/{name}", *words]) == 0
-    return load_recipe(folder / "ours" / "train.yml")
-
-
 @pytest.fixture
 def place(folder: Path) -> Path:
     (folder / "ours").mkdir()
     (folder / "theirs").mkdir()
     return folder
-
-
-def report(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    body = json.loads(capsys.readouterr().out)
-    assert isinstance(body, dict)
-    return body
-
-
-def without_equal(body: dict[str, Any]) -> dict[str, str]:
-    """What happens instead, by each of their keys that has no equal."""
-    return {key: one["instead"] for one in body["no_equal"] for key in one["source"]}
 
 
 def test_axolotl_file_becomes_a_recipe(place: Path) -> None:
@@ -338,82 +315,6 @@ def test_trl_arguments_become_a_recipe(place: Path, capsys: pytest.CaptureFixtur
 def test_trl_without_adapter_trains_every_weight(place: Path) -> None:
     config = made("full.yml", "per_device_train_batch_size: 2\nnum_train_epochs: 1\n", place)
     assert config.adapter.type == "none"
-
-
-AXOLOTLS = {"base_model": "a/b", "adapter": "lora"}
-FACTORYS = {"model_name_or_path": "a/b", "finetuning_type": "lora", "template": "llama3"}
-PREFERENCES: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
-    ("d.json", {"DPOConfig": {"beta": 0.2, "loss_type": "hinge"}}, "dpo", {"beta": 0.2, "loss": "hinge"}),
-    ("d.json", {"DPOConfig": {"loss_type": "ipo"}}, "dpo", {"loss": "ipo", "length_normalised": True}),
-    (
-        "d.json",
-        {"DPOConfig": {"loss_type": "sigmoid", "label_smoothing": 0.1}},
-        "dpo",
-        {"label_smoothing": 0.0},
-    ),
-    (
-        "d.json",
-        {"DPOConfig": {"loss_type": "robust", "label_smoothing": 0.1}},
-        "dpo",
-        {"loss": "robust", "label_smoothing": 0.1},
-    ),
-    ("d.json", {"ORPOConfig": {"beta": 0.4}}, "orpo", {"beta": 0.4}),
-    ("d.json", {"CPOConfig": {"cpo_alpha": 0.5}}, "cpo", {"nll_weight": 0.5, "beta": 0.1}),
-    ("d.json", {"CPOConfig": {"loss_type": "simpo", "beta": 2.5}}, "simpo", {"beta": 2.5, "gamma": 0.5}),
-    ("d.json", {"KTOConfig": {"desirable_weight": 1.5}}, "kto", {"desirable_weight": 1.5}),
-    (
-        "a.yml",
-        {**AXOLOTLS, "rl": "ipo", "rl_beta": 0.3},
-        "dpo",
-        {"beta": 0.3, "loss": "ipo"},
-    ),
-    (
-        "a.yml",
-        {**AXOLOTLS, "rl": "orpo", "orpo_alpha": 0.2},
-        "orpo",
-        {"beta": 0.2},
-    ),
-    (
-        "l.yml",
-        {
-            "model_name_or_path": "a/b",
-            "stage": "dpo",
-            "finetuning_type": "lora",
-            "template": "llama3",
-            "pref_loss": "simpo",
-        },
-        "simpo",
-        {"beta": 0.1, "gamma": 0.5},
-    ),
-    (
-        "l.yml",
-        {
-            "model_name_or_path": "a/b",
-            "stage": "kto",
-            "finetuning_type": "lora",
-            "template": "llama3",
-            "kto_chosen_weight": 2,
-        },
-        "kto",
-        {"desirable_weight": 2.0},
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "given", "method", "keys"), PREFERENCES, ids=str)
-def test_preference_methods_are_taken_with_their_weights(
-    place: Path, name: str, given: dict[str, Any], method: str, keys: dict[str, Any]
-) -> None:
-    config = made(name, json.dumps(given), place)
-    assert config.training.method == method
-    assert {key: getattr(config.method_config, key) for key in keys} == keys
-
-
-def test_loss_of_pairs_without_equal_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = made("dpo.json", json.dumps({"DPOConfig": {"loss_type": "apo_zero"}}), place, "--json")
-    assert (config.training.method, config.method_config.loss) == ("dpo", "sigmoid")
-    assert config.training.learning_rate == 1e-6, "TRL's default for DPO"
-    assert without_equal(report(capsys))["loss_type"].startswith("dpo.loss: sigmoid")
 
 
 def test_peft_adapter_becomes_a_recipe(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,7 @@ def test_loss_is_the_papers_formula_on_both_backends(method: str, keys: str) -> 
 def test_odds_ratio_of_likely_and_unlikely_answers_is_finite() -> None:
     """Where an answer is all but certain, 1 - p has no digits left if it is computed as such."""
     objective = method_named("orpo").objective(method_named("orpo").config())  # type: ignore[misc]
-    for value in (-1e-7, -80.0):
+    for value in (0.0, -1e-9, -1e-7, -80.0):
         logps = torch.full_like(torch.from_numpy(random_logps(1)), value, requires_grad=True)
         loss, _ = objective.loss(Outputs(logps), batch(), TorchOps(torch.device("cpu")))
         loss.backward()
@@ -336,6 +336,10 @@ def test_both_backends_take_the_same_twenty_steps(tiny_model: Path, tmp_path: Pa
         ("checkpoints: {best: kl}", "does not report kl"),
         ("checkpoints: {best: perplexity}", "does not report perplexity"),
         ("data: {train: rows.jsonl, train_on: all}", "would count the prompt"),
+        (
+            "evaluation: {metrics: [answer_length]}\ncheckpoints: {best: answer_length}",
+            "neither more nor less answer_length",
+        ),
     ],
 )
 def test_mistake_in_keys_is_explained(text: str, message: str) -> None:

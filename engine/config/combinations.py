@@ -7,7 +7,7 @@ from engine.config.adapters import FLOAT_ONLY, PROMPT_TYPES, misplaced
 from engine.config.sections import Recipe
 from engine.config.values import NO, YES
 from engine.methods import method_named
-from engine.metrics.registry import EVAL_LOSS, describe, reported
+from engine.metrics.registry import EVAL_LOSS, describe, own, reported
 
 PERPLEXITY = "perplexity"
 ALWAYS = (EVAL_LOSS, PERPLEXITY)
@@ -193,6 +193,8 @@ def _evaluation(config: Recipe) -> list[str]:
             f"checkpoints.best: training.method: {method.name} does not report {best}; "
             f"use {' or '.join((*method.metrics, EVAL_LOSS))}"
         )
+    elif best in own() and describe(best).better is None:
+        found.append(f"checkpoints.best: neither more nor less {best} is better; use {EVAL_LOSS}")
     elif best not in (*ALWAYS, *asked, *method.metrics):
         found.append(f"checkpoints.best: {best} is not evaluated; add it to evaluation.metrics")
     if config.data.validation == 0:

@@ -6,7 +6,6 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from engine.errors import ConfigError
 from engine.methods import Samples, method_named
 from engine.models.local import token_files
 from engine.models.sizing import room_of
@@ -78,11 +77,6 @@ class TokenSpec:
         """
         from engine.data.tokenization.row_encoder import RowEncoder
 
-        if self.samples != "supervised" and self.train_on == "all":
-            raise ConfigError(
-                "data.train_on: all trains prompts too, and this training method compares answers",
-                "Use data.train_on: assistant, or last.",
-            )
         tokenizer = self.tokenizer(model_dir, day)
         added = frozenset(token.id for token in tokenizer.new)
         return RowEncoder(tokenizer, self.train_on, replace(room_of(model_dir), added=added), self.samples)

@@ -9,6 +9,7 @@ from engine.config.values import Section
 from engine.methods import Method
 from engine.objectives.base import Ops, Outputs, Sums, sequence_logps
 from engine.objectives.pairs import (
+    MARGINS,
     PairObjective,
     Sides,
     chosen_loss,
@@ -65,6 +66,6 @@ METHOD = Method(
     Cpo,
     samples="pairs",
     summary="contrastive preference optimisation",
-    metrics=("preference_accuracy", "reward_margin", "chosen_loss", "chosen_reward", "rejected_reward"),
+    metrics=(*MARGINS, "chosen_loss"),
     problems=problems,
 )

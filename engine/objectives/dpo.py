@@ -8,7 +8,15 @@ from pydantic import Field
 from engine.config.values import Section, Switch
 from engine.methods import Method
 from engine.objectives.base import Ops, Outputs, Sums, sequence_logps
-from engine.objectives.pairs import PairObjective, Sides, margin_loss, margin_metrics, mean_logps, sides
+from engine.objectives.pairs import (
+    MARGINS,
+    PairObjective,
+    Sides,
+    margin_loss,
+    margin_metrics,
+    mean_logps,
+    sides,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +91,6 @@ METHOD = Method(
     Dpo,
     samples="pairs",
     summary="direct preference optimisation",
-    metrics=("preference_accuracy", "reward_margin", "chosen_reward", "rejected_reward"),
+    metrics=MARGINS,
     problems=problems,
 )

@@ -8,10 +8,22 @@ from pydantic import Field
 from engine.config.values import Section
 from engine.methods import Method
 from engine.objectives.base import Ops, Outputs, Sums
-from engine.objectives.pairs import PairObjective, Sides, chosen_loss, margin_metrics, mean_logps, sides
+from engine.objectives.pairs import (
+    MARGINS,
+    PairObjective,
+    Sides,
+    chosen_loss,
+    margin_metrics,
+    mean_logps,
+    sides,
+)
 
 if TYPE_CHECKING:
     from engine.data.types import Batch
+
+
+LEAST = 1e-7
+"""Nats below certainty from which odds are counted: those of certainty are infinite, and their slope is no number."""
 
 
 class Orpo(Section):
@@ -19,6 +31,12 @@ class Orpo(Section):
 
     beta: Annotated[float, Field(gt=0)] = 0.1
     """Weight of the odds ratio beside the loss on the chosen answers; lambda in the paper."""
+
+
+def log_odds(means: Any, ops: Ops) -> Any:
+    """log(p / (1 - p)) of log p `[pairs]`, for a p that is 1 in fp32 as for the largest below it."""
+    surprise = ops.maximum(-means, LEAST)
+    return -surprise - ops.log1m_exp(-surprise)
 
 
 @dataclass(frozen=True)
@@ -33,7 +51,7 @@ class OrpoObjective(PairObjective):
 
     def loss(self, outputs: Outputs, batch: "Batch", ops: Ops) -> tuple[Any, Sums]:
         means = sides(mean_logps(outputs.logps, batch, ops), batch, ops)
-        odds = Sides(*(side - ops.log1m_exp(side) for side in means))
+        odds = Sides(*(log_odds(side, ops) for side in means))
         learned, metrics = chosen_loss(means)
         beta = self.keys.beta
         compared = margin_metrics(Sides(beta * means.chosen, beta * means.rejected))
@@ -46,5 +64,5 @@ METHOD = Method(
     Orpo,
     samples="pairs",
     summary="odds ratio preference optimisation",
-    metrics=("preference_accuracy", "reward_margin", "chosen_loss", "chosen_reward", "rejected_reward"),
+    metrics=(*MARGINS, "chosen_loss"),
 )

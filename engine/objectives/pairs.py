@@ -59,15 +59,15 @@ def margin_loss(margins: Any, kind: str, smoothing: float, ops: Ops) -> Any:
     return right if not smoothing else (1 - smoothing) * right - smoothing * ops.log_sigmoid(-margins)
 
 
+MARGINS = ("preference_accuracy", "reward_margin", "chosen_reward", "rejected_reward")
+"""Names of what `margin_metrics` reports."""
+
+
 def margin_metrics(rewards: Sides) -> dict[str, tuple[Any, float]]:
     """Metrics of a batch from the rewards of both sides: how often and by how much the chosen answer leads."""
+    values = (rewards.margin > 0, rewards.margin, rewards.chosen, rewards.rejected)
     pairs = float(rewards.margin.shape[0])
-    return {
-        "preference_accuracy": ((rewards.margin > 0).sum(), pairs),
-        "reward_margin": (rewards.margin.sum(), pairs),
-        "chosen_reward": (rewards.chosen.sum(), pairs),
-        "rejected_reward": (rewards.rejected.sum(), pairs),
-    }
+    return {name: (value.sum(), pairs) for name, value in zip(MARGINS, values, strict=True)}
 
 
 def chosen_loss(means: Sides) -> tuple[Any, Sums]:

@@ -8,7 +8,15 @@ from pydantic import Field
 from engine.config.values import Section
 from engine.methods import Method
 from engine.objectives.base import Ops, Outputs, Sums
-from engine.objectives.pairs import PairObjective, Sides, margin_loss, margin_metrics, mean_logps, sides
+from engine.objectives.pairs import (
+    MARGINS,
+    PairObjective,
+    Sides,
+    margin_loss,
+    margin_metrics,
+    mean_logps,
+    sides,
+)
 
 if TYPE_CHECKING:
     from engine.data.types import Batch
@@ -45,5 +53,5 @@ METHOD = Method(
     Simpo,
     samples="pairs",
     summary="simple preference optimisation",
-    metrics=("preference_accuracy", "reward_margin", "chosen_reward", "rejected_reward"),
+    metrics=MARGINS,
 )

@@ -8,7 +8,7 @@ output, and the logarithm of each row's sum.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,23 +58,13 @@ class CausalAttention(torch.autograd.Function):
         grads = tuple(torch.empty_like(x.transpose(1, 2)).transpose(1, 2) for x in (q, k, v))
         for span, prefix in _spans(ctx.lengths, ctx.prefixes):
             slopes, part = (x[:, span].transpose(1, 2) for x in (grad, output))
-            own = gradients(
-                slopes, q[:, :, span], k[:, :, span], v[:, :, span], part, sums[:, :, span], ctx.scale
-            )
+            queries = Queries(q[:, :, span], slopes, part, sums[:, :, span])
+            own = gradients(queries, k[:, :, span], v[:, :, span], ctx.scale)
             for whole, of_example in zip(grads, own, strict=True):
                 whole[:, :, span] = of_example
             if prefix is None:
                 continue
-            more = gradients(
-                slopes,
-                q[:, :, span],
-                k[:, :, prefix],
-                v[:, :, prefix],
-                part,
-                sums[:, :, span],
-                ctx.scale,
-                False,
-            )
+            more = gradients(queries, k[:, :, prefix], v[:, :, prefix], ctx.scale, causal=False)
             for whole, place, of_prefix in zip(grads, (span, prefix, prefix), more, strict=True):
                 whole[:, :, place] += of_prefix  # the prefix lies in an example that came before this one
         return *grads, None, None, None
@@ -135,40 +125,39 @@ class _Example:
         return joined.view(*self.q.shape[:2], tile.stop - tile.start, -1)
 
 
+class Queries(NamedTuple):
+    """One example's queries, and what their backward pass begins with: `[rows, heads, n, d]`, sums `[rows, heads, n]`.
+
+    The sums are over all keys that a query sees, also where gradients are made for some of them at a time.
+    """
+
+    q: Tensor
+    grad: Tensor
+    output: Tensor
+    sums: Tensor
+
+
 def fused_gradients(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    output: Tensor,
-    sums: Tensor,
-    scale: float,
-    causal: bool = True,
+    queries: Queries, k: Tensor, v: Tensor, scale: float, causal: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same as `tiled_gradients`, by torch's own, which is as fast in fp32."""
+    q, grad, output, sums = queries
     q_grad, k_grad, v_grad = BACKWARD(grad, q, k, v, output, sums, 0.0, causal, scale=scale)
     return q_grad, k_grad, v_grad
 
 
 def tiled_gradients(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    output: Tensor,
-    sums: Tensor,
-    scale: float,
-    causal: bool = True,
+    queries: Queries, k: Tensor, v: Tensor, scale: float, causal: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of one example's q `[rows, heads, n, d]`, k and v `[rows, kv_heads, m, d]`.
+    """Gradients of the queries, and of keys k and v `[rows, kv_heads, m, d]` that they see.
 
-    Of keys that are not `causal`, each query sees all. `sums` are over all keys that a query sees, also those of
-    another call.
+    Of keys that are not `causal`, each query sees all.
 
     With P = exp(scale q k^T - sums): dv = P^T grad, dS = P (grad v^T - sum(grad output)), dq = scale dS k and
     dk = scale dS^T q (arXiv:2205.14135, appendix B.4). Scores are products in fp32, the rest in q's format with
     sums in fp32.
     """
+    q, grad, output, sums = queries
     dots = (grad * output).sum(-1, keepdim=True, dtype=torch.float32)
     laid = [_laid(x, k.shape[1]) for x in (q * scale, grad, sums.unsqueeze(-1), dots)]
     k_laid, v_laid = (_laid(x, k.shape[1])[:, 0] for x in (k, v))

@@ -216,7 +216,7 @@ TABLE: Table = {
     ),
     "lora_model_dir": By(start, ("adapter.from",)),
     **each(
-        "rl rl_beta dpo_label_smoothing orpo_alpha simpo_gamma kto_desirable_weight kto_undesirable_weight",
+        "rl rl_beta dpo_label_smoothing orpo_alpha simpo_gamma cpo_alpha kto_desirable_weight kto_undesirable_weight",
         By(axolotl_data.method, (*AXOLOTL.ours(), "dpo.loss", "dpo.length_normalised")),
     ),
     **each("micro_batch_size gradient_accumulation_steps batch_size", By(batch, steps.BATCH)),
@@ -311,7 +311,7 @@ TABLE: Table = {
     **each("remove_unused_columns skip_prepare_dataset", No(LOADING)),
     **each("trl qat ebft reward_model num_labels", No("ft has no such training")),
     **each(
-        "cpo_alpha rpo_alpha dpo_use_weighting dpo_norm_loss dpo_loss_type",
+        "rpo_alpha dpo_use_weighting dpo_norm_loss dpo_loss_type",
         No("the method's own loss stands"),
     ),
     "strict": No("ft always refuses unknown keys"),

@@ -8,7 +8,7 @@ from engine.config.migration.convert import real, text
 from engine.config.migration.draft import Draft
 
 SIMPO = "simpo"
-PREFERENCE = ("dpo", "orpo", SIMPO, "cpo", "kto")
+WITHOUT_CHOSEN = "SimPO as its paper has it; training.method: cpo learns the chosen answers too"
 IPO_WHY = "of mean log-probabilities a token, which ipo is there"
 
 
@@ -22,6 +22,8 @@ class Keys:
     """By method and key of its section: the tool's key, and its default."""
     smoothed: tuple[str, ...] = ("sigmoid", "robust")
     """Losses of dpo beside which it reads a share of wrong labels."""
+    learns_chosen: str = ""
+    """Weight of the loss on chosen answers that its SimPO adds, 1 where it is left out; empty if it adds none."""
     normalises_ipo: bool = False
     """True if its ipo takes the mean of an answer's log-probabilities, where the paper takes their sum."""
 
@@ -46,6 +48,11 @@ class Keys:
                 draft.leave([theirs], f"it means nothing there beside {self.loss}: {loss}", "nothing")
                 continue
             draft.take(f"{name}.{ours}", draft.read(theirs, real, default), theirs)
+        if name == SIMPO and self.learns_chosen and draft.read(self.learns_chosen, real, 1.0):
+            why = f"{self.learns_chosen} adds the loss on the chosen answers there unless it is 0"
+            draft.leave([self.learns_chosen], why, WITHOUT_CHOSEN)
+            if not draft.has(self.learns_chosen):
+                draft.note(why, WITHOUT_CHOSEN)
         if name not in ("dpo", "cpo") or not draft.has(self.loss):
             return
         if loss in ("sigmoid", "hinge", *(("ipo", "robust") if name == "dpo" else ())):
@@ -87,6 +94,7 @@ TRL = Keys(
         },
     },
     smoothed=("robust",),
+    learns_chosen="cpo_alpha",
     normalises_ipo=True,
 )
 """Of TRL's trainers; SimPO is a loss of its CPOTrainer."""
@@ -102,6 +110,7 @@ AXOLOTL = Keys(
             "undesirable_weight": ("kto_undesirable_weight", 1.0),
         },
     },
+    learns_chosen="cpo_alpha",
 )
 LLAMA_FACTORY = Keys(
     loss="pref_loss",

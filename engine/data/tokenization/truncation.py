@@ -45,6 +45,8 @@ class Truncator:
     tokens_lost: int = 0
     emptied: list[str] = field(default_factory=list)
     """Rows that are left out because nothing trained was left."""
+    alike: list[str] = field(default_factory=list)
+    """Rows that are left out because both answers of a pair are the same once they are cut."""
     needed: int = 0
     """Fewest tokens with which every row would keep something trained."""
     longest: int = 0
@@ -75,18 +77,20 @@ class Truncator:
         short = tuple(replace(example, ids=example.ids[:limit]) for example in group)
         self.cut.add(where)
         self.tokens_lost += _trained(group) - _trained(short)
-        if all(example.spans for example in short) and (len(group) == 1 or _differ(short)):
+        whole = all(example.spans for example in short)
+        if whole and (len(group) == 1 or _differ(short)):
             return [short]
-        self.emptied.append(where)
+        (self.alike if whole else self.emptied).append(where)
         self.needed = max(self.needed, *(_needed(example) for example in group), _difference(group))
         return []
 
     def notes(self, rows: int) -> list[str]:
         """Sentences on what became of so many rows. Raises `DataError` if too many lost all that was trained."""
-        if len(self.emptied) > LOST_SHARE * rows:
+        lost = [*self.emptied, *self.alike]
+        if len(lost) > LOST_SHARE * rows:
             raise DataError(
-                f"{len(self.emptied)} of {rows} rows have nothing left to train once they are cut to "
-                f"{self.limit.name}, the first at {self.emptied[0]}",
+                f"{len(lost)} of {rows} rows have nothing left to train once they are cut to "
+                f"{self.limit.name}, the first at {lost[0]}",
                 "Shorten the rows, or take a model with more positions."
                 if self.limit.of_model
                 else f"Set model.max_seq_length to {self.needed} or more ({self.longest} keeps every row whole), "
@@ -112,6 +116,11 @@ class Truncator:
         if self.emptied:
             found.append(
                 f"{len(self.emptied)} of them had nothing left to train and are left out: {self.emptied[0]}…"
+            )
+        if self.alike:
+            found.append(
+                f"{len(self.alike)} of them {'has' if len(self.alike) == 1 else 'have'} two answers that are the same "
+                f"once they are cut, and {'is' if len(self.alike) == 1 else 'are'} left out: {self.alike[0]}…"
             )
         return found
 
