@@ -1,6 +1,7 @@
 """Preference methods: their formulas, the reference that they compare with, and runs that learn from pairs."""
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from engine import paths
 from engine.backends import load_trainer
 from engine.backends.layout import rows_of
 from engine.backends.mlx.ops import MlxOps
@@ -18,13 +20,19 @@ from engine.backends.torch.causal_lm import TorchModel
 from engine.backends.torch.ops import TorchOps
 from engine.config.load import load_text
 from engine.config.problems import RecipeError
-from engine.data.batching import Cut, batch_of_rows, micro_batches
+from engine.data.batching import Cut, batch_of, batch_of_rows, micro_batches
 from engine.data.prepare import prepare
 from engine.data.types import Batch
 from engine.methods import OWN, method_named
 from engine.objectives.base import Ops, Outputs
 from engine.runs.directory import checkpoints
+from engine.runs.directory.control import Control
 from engine.runs.directory.events import Eval, Step, Warned
+from engine.training.comparison import Comparison, mismatched
+from engine.training.feed import ExampleFeed, MicroBatcher
+from engine.training.heartbeat import Heartbeat
+from engine.training.progress import Progress
+from engine.training.reference import with_reference
 from tests.preference_steps import examples, steps_on
 from tests.training import LABELLED, PAIRS, Job, StopAtPoll
 
@@ -241,14 +249,39 @@ def unbroken_and_stopped(model: Path, folder: Path, method: str, stops: tuple[in
         for count in polls:
             assert job.train(StopAtPoll(job.run, count), resume_from) == "stopped"
             resume_from = checkpoints.latest(job.run.folder)
+            for kept in paths.cache().glob("tokens/*/reference-*"):
+                shutil.rmtree(kept)
         assert job.train(resume_from=resume_from) == "completed"
         jobs.append(job)
     return jobs[0], jobs[1]
 
 
+def test_divergence_is_that_of_all_rows_of_a_step(tiny_model: Path, tmp_path: Path) -> None:
+    """However they are cut: of a micro-batch alone it would be another number, and nothing for a single row."""
+    job = pair_job(tiny_model, tmp_path, "kto", adapter={"dropout": 0.0})
+    dataset = with_reference(prepare(job.config, job.model), job.objective, None)
+    trainer = load_trainer(job.plan, job.config, job.model, job.objective)
+    progress = Progress(micro_batch_rows=8, micro_batch_tokens=10_000)
+    batcher = MicroBatcher(job.run, job.config, job.plan, trainer.model, progress)
+    comparison = Comparison(job.objective, trainer.model, batcher, Heartbeat(job.run, Control(job.run)))
+    feed = ExampleFeed(dataset.train, job.config, job.plan, batcher)
+    comparison.prepare(feed, 1, None)
+    rows, examples = feed.rows(0), dataset.train
+    others = batch_of(mismatched(examples, np.sort(rows)), np.arange(len(rows)))
+    liked = replace(others, sign=np.ones(len(rows), np.int8), reference=trainer.model.logps(others))
+    for seed in range(3):  # the model comes to like other prompts' answers
+        trainer.step([liked], float(len(rows)), 1e-2, seed, lambda: None)
+    found = set()
+    for size in (1, 2, 4):
+        cut = micro_batches(examples, rows, Cut(size, 10_000, packing=False))
+        found |= {round(batch.divergence, 4) for batch in comparison.with_divergence(examples, cut)}
+    (divergence,) = found
+    assert divergence > 0
+
+
 @pytest.mark.parametrize(("method", "stops"), [("dpo", (1, 9)), ("kto", (30, 12)), ("orpo", (12,))], ids=str)
 def test_resume_is_exact(tiny_model: Path, tmp_path: Path, method: str, stops: tuple[int, ...]) -> None:
-    """Stopped while the reference is computed, and in steps; and the reference is computed anew."""
+    """Stopped while the reference is computed, and in steps; and what was computed of it is gone, as after cleaning."""
     whole, stopped = unbroken_and_stopped(tiny_model, tmp_path, method, stops)
     assert (whole.run.folder / WEIGHTS).read_bytes() == (stopped.run.folder / WEIGHTS).read_bytes()
     told = {(event.step, event.loss) for event in evals(stopped)}
