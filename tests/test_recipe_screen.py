@@ -224,3 +224,31 @@ async def test_small_terminal_folds_panes_into_tabs() -> None:
         await seen.pilot.resize_terminal(120, 36)
         await seen.pilot.pause()
         assert visible() == ["text", "form", "plan"]
+
+
+async def test_form_has_the_section_of_the_chosen_method() -> None:
+    """And goes on where it was when the method is changed."""
+    async with recipe_screen() as seen:
+        await seen.until_planned()
+        assert "sft.loss" in {one.name for one in seen.form.fields}
+        seen.at("training.method")
+        await seen.pilot.press("right")
+        await seen.until(lambda: "method: dpo" in seen.editor.text, "the next method")
+        await seen.until(lambda: "dpo.beta" in {one.name for one in seen.form.fields}, "its section")
+        assert "sft.loss" not in {one.name for one in seen.form.fields}
+        assert seen.form.here.name == "training.method"
+        await seen.enter("dpo.beta", "0.3")
+        await seen.until(lambda: "beta: 0.3" in seen.editor.text, "a key of its own")
+
+
+async def test_current_field_is_in_sight_however_long_its_help() -> None:
+    async with recipe_screen((80, 24)) as seen:
+        await seen.until_planned()
+        await seen.pilot.press("f3")
+        seen.at("training.epochs")
+        for _ in range(30):
+            await seen.pilot.press("down")
+            await seen.pilot.pause()
+            line = seen.form.lines.index(seen.form.here)
+            top = seen.form.scroll_offset.y
+            assert top <= line < top + seen.form.scrollable_content_region.height, seen.form.here.name

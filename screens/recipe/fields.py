@@ -63,11 +63,20 @@ class Fields(FieldLines, can_focus=True, inherit_bindings=False):
         self._leave()
         self.here, self.typed = field, None
         self.caret = len(self.value(field))
-        line = self.lines.index(field)
-        top = line - 1 if isinstance(self.lines[line - 1], str) else line  # its heading too
-        self.scroll_to_region(Region(0, top, 1, line - top + 1), animate=False, force=True)
+        self._scroll_to_it()
         self.post_message(FieldChosen(field))
         self.refresh()
+
+    def on_resize(self) -> None:
+        """The help of a field may be longer than that of the one before, and takes its room from the fields."""
+        if self.has_focus:
+            self._scroll_to_it()
+
+    def _scroll_to_it(self) -> None:
+        """Scroll the current field into view, with the heading above it."""
+        line = self.lines.index(self.here)
+        top = line - 1 if isinstance(self.lines[line - 1], str) else line
+        self.scroll_to_region(Region(0, top, 1, line - top + 1), animate=False, force=True)
 
     def _leave(self) -> None:
         """An emptied field's key goes when the field is left: its line, with its comment, waits till then."""
